@@ -1,0 +1,166 @@
+"""A dataset as a DuckDB connection: the tables' rows at one moment, and the views that define every figure.
+
+The same statements make the connection of `open_dataset` and the init script of the duckdb shell. The k-floor is a
+guard rail for figures that are shown to people, not access control: who may read the files may read every row.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from risa_ray.config import is_url, redact
+from risa_ray.errors import InputError
+from risa_ray.store.paths import has_table, require_dataset
+from risa_ray.store.schema import PARTITIONED, TABLES
+from risa_ray.store.table import snapshot_files
+
+DEFAULT_K = 10
+
+VIEWS = (
+    "macros",
+    "store_versions",
+    "camera_versions",
+    "zone_versions",
+    "weighed",
+    "people_tracks",
+    "stay_observations",
+    "people_stays",
+    "observations",
+    "tracks",
+    "stays",
+    "mood_by_minute",
+    "zone_hour",
+)
+"""The files under views/, each after those it builds on."""
+
+_SQL_TYPES = {
+    "string": "VARCHAR",
+    "int16": "SMALLINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "bool": "BOOLEAN",
+    "date32[day]": "DATE",
+    "timestamp[us, tz=UTC]": "TIMESTAMP WITH TIME ZONE",
+}
+
+
+def open_dataset(data: str | os.PathLike[str], raw: bool = False, k: int | None = None) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB connection with every table and view, as of now; what is written later does not show.
+
+    Args:
+        data: path or URL of the dataset.
+        raw: show single people and cells of any size. Without it `observations`, `tracks` and `stays` refuse while
+            k > 1, and cells of fewer than k people are `suppressed`.
+        k: another floor than the dataset's own (its `privacy` table, 10 where it has none).
+
+    Raises:
+        InputError: there is no RISA dataset, or k is below 1.
+    """
+    path = require_dataset(os.fspath(data), tuple(TABLES))
+    tables = _snapshot(path)
+    connection = duckdb.connect()
+    sources = {}
+    for name, table in tables.items():
+        if is_url(path) and table.file_uris():
+            # Through pyarrow, object stores need no DuckDB extension, and the credentials are those of the writer.
+            connection.register(f"arrow_{name}", table.to_pyarrow_dataset())
+            sources[name] = f"arrow_{name}"
+    for statement in statements(tables, sources, floor(tables, raw, k)):
+        connection.execute(statement)
+    return connection
+
+
+def init_script(data: str | os.PathLike[str], raw: bool = False, k: int | None = None) -> str:
+    """The same snapshot and views as SQL, for `duckdb -init FILE`.
+
+    Raises:
+        InputError: as `open_dataset`.
+    """
+    path = require_dataset(os.fspath(data), tuple(TABLES))
+    tables = _snapshot(path)
+    first = ["INSTALL httpfs", "LOAD httpfs"] if is_url(path) else []
+    return "".join(f"{s.strip()};\n" for s in [*first, *statements(tables, {}, floor(tables, raw, k))])
+
+
+def floor(tables: Mapping[str, DeltaTable], raw: bool, k: int | None) -> int:
+    """The k that holds: 1 when raw, else as given, else the largest of the chains' current ones, else 10.
+
+    Raises:
+        InputError: k is below 1.
+    """
+    if k is not None and k < 1:
+        raise InputError(f"k must be at least 1 (got {k})")
+    if raw:
+        return 1
+    if k is not None:
+        return k
+    rows = tables["privacy"].to_pyarrow_table().to_pylist() if "privacy" in tables else []
+    current = {row["chain"]: row["k"] for row in sorted(rows, key=lambda r: r["valid_from"])}
+    return max(current.values(), default=DEFAULT_K)
+
+
+def _snapshot(path: str) -> dict[str, DeltaTable]:
+    try:
+        return {name: DeltaTable(f"{path}/{name}") for name in TABLES if has_table(path, name)}
+    except DeltaError as error:
+        raise InputError(f"{redact(path)}: cannot be read ({' '.join(str(error).split())[:200]})") from None
+
+
+def statements(tables: Mapping[str, DeltaTable], sources: Mapping[str, str], k: int) -> Iterator[str]:
+    """Everything from an empty database to the finished views.
+
+    Args:
+        tables: those that exist.
+        sources: table -> relation to read it from instead of its files.
+    """
+    yield "SET TimeZone = 'UTC'"
+    yield f"SET VARIABLE k = {k}"
+    yield "CREATE SCHEMA people"
+    for name, schema in TABLES.items():
+        uris = snapshot_files(tables[name]) if name in tables else []
+        columns = ", ".join(f'"{field.name}" {_sql_type(field.type)}' for field in schema)
+        target = "people.observations" if name == "observations" else name
+        if not uris:
+            yield f"CREATE TABLE {target} ({columns})"
+            continue
+        source = sources.get(name)
+        if source is None:
+            listed = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
+            yield f"SET VARIABLE {name}_files = [{listed}]"
+            source = _read_parquet(name)
+        # The empty table gives the view every column, with its type, whatever the version of the files.
+        yield f"CREATE TABLE people.{name}_columns ({columns})"
+        yield f"CREATE VIEW {target} AS FROM people.{name}_columns UNION ALL BY NAME FROM {source}"
+    for view in VIEWS:
+        yield from _split(files("risa_ray.analytics").joinpath(f"views/{view}.sql").read_text(encoding="utf-8"))
+
+
+def _read_parquet(name: str) -> str:
+    hive = "hive_partitioning = false"
+    if name in PARTITIONED:
+        # Store 007 is not store 7.
+        hive = "hive_partitioning = true, hive_types = {'date': DATE, 'store_id': VARCHAR}"
+    return f"read_parquet(getvariable('{name}_files'), union_by_name = true, {hive})"
+
+
+def _split(sql: str) -> list[str]:
+    """The statements of a file; a semicolon at a line's end is the end of one."""
+    return [part for part in (p.strip() for p in sql.split(";\n")) if part]
+
+
+def _sql_type(kind: Any) -> str:
+    if pa.types.is_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        return "STRUCT(" + ", ".join(f'"{field.name}" {_sql_type(field.type)}' for field in kind) + ")"
+    return _SQL_TYPES[str(kind)]

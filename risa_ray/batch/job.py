@@ -1,0 +1,141 @@
+"""The batch job: paths in, chunks out through Ray Data, committed as they come."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from risa_ray.batch.worker import FileEnd, FileTask, FileWorker
+from risa_ray.config import ChainConfig
+from risa_ray.errors import InputError
+from risa_ray.frames import Chunk
+from risa_ray.sources.base import Source
+from risa_ray.store import runs
+from risa_ray.store.writer import SessionInfo, Writer
+from risa_ray.streaming.cluster import analyzer_threads, check_resources
+from risa_ray.streaming.driver import describe, run_sources, settings_key
+
+log = logging.getLogger("risa")
+
+_RENEW_S = 10.0
+
+
+@dataclass
+class BatchProgress:
+    """How far the job is."""
+
+    files: int
+    done: int = 0
+    analysed: int = 0
+    faces: int = 0
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """How the job ended. `broken`: files that broke half-way, with the reason; what came before is kept."""
+
+    run_id: str
+    resumed: bool
+    stopped: bool
+    progress: BatchProgress
+    broken: dict[str, str]
+
+
+def run_batch(
+    config: ChainConfig,
+    sources: Mapping[str, Source],
+    *,
+    stop: threading.Event,
+    on_progress: Callable[[BatchProgress], None],
+) -> BatchReport:
+    """Analyse every file of a chain config, as fast as the cluster goes. Ray must be connected.
+
+    A job that was killed and is run again goes on where it was; after completion it starts new sessions.
+
+    Args:
+        config: with absolute paths; its sources must be files.
+        sources: what `preflight` found good.
+        stop: set by Ctrl-C or SIGTERM; what came so far is committed, and the same command resumes the rest.
+        on_progress: called as results come.
+
+    Raises:
+        InputError: bad input, before any worker starts.
+        StoreError: the store could not take the rows.
+    """
+    for camera_id, source in sources.items():
+        if source.live:
+            raise InputError(f"camera {camera_id}: batch reads files; use `risa stream` for live sources")
+    check_resources(config.pipeline)
+    began = time.monotonic()
+    describe(config, sources)
+    run = runs.start_run(config.data, run_sources(config, sources), settings_key(config))
+    writer = Writer(config.data, run.run_id)
+    tasks = _tasks(config, run, sources, writer)
+    progress = BatchProgress(files=len(tasks))
+    broken: dict[str, str] = {}
+    next_flush, next_renewal = time.monotonic() + config.pipeline.flush_s, time.monotonic() + _RENEW_S
+    for result in _results(config, tasks):
+        if isinstance(result, FileEnd):
+            writer.close_session(result.session_id, result.state, result.note)
+            progress.done += 1
+            if result.state == "broken":
+                broken[result.camera_id] = result.note
+                log.warning("%s", result.note)
+        else:
+            writer.add(result)
+            progress.analysed += len(result.outcomes)
+            progress.faces += len(result.faces)
+        progress.elapsed_s = time.monotonic() - began
+        on_progress(progress)
+        if time.monotonic() >= next_flush:
+            writer.flush()
+            next_flush = time.monotonic() + config.pipeline.flush_s
+        if time.monotonic() >= next_renewal:
+            runs.renew(run)
+            next_renewal = time.monotonic() + _RENEW_S
+        if stop.is_set():
+            break
+    writer.flush()
+    stopped = progress.done < progress.files
+    if stopped:
+        runs.release(run)
+    else:
+        runs.complete(run)
+    return BatchReport(run.run_id, run.resumed, stopped, progress, broken)
+
+
+def _tasks(config: ChainConfig, run: runs.RunRecord, sources: Mapping[str, Source], writer: Writer) -> list[FileTask]:
+    tasks = []
+    for store, camera in config.cameras():
+        record = run.sessions[camera.id]
+        mark = writer.open_session(SessionInfo(store.id, camera.id, record.session_id, False, record.started_at))
+        tasks.append(FileTask(store.id, store.timezone, camera, record.session_id, record.started_at, mark))
+    return tasks
+
+
+def _results(config: ChainConfig, tasks: list[FileTask]) -> Iterator[Chunk | FileEnd]:
+    context = ray.data.DataContext.get_current()
+    # Small blocks, so that chunks come out while a long file is still being read.
+    context.target_max_block_size = 64 * 1024
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = False
+    pipeline = config.pipeline
+    items: list[dict[str, Any]] = [{"task": pickle.dumps(task)} for task in tasks]
+    results = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        FileWorker,
+        batch_size=1,
+        fn_constructor_args=(pipeline, analyzer_threads(pipeline)),
+        compute=ray.data.ActorPoolStrategy(size=pipeline.analyzers),
+        num_cpus=pipeline.cpus_per_analyzer,
+        num_gpus=pipeline.gpus_per_analyzer,
+    )
+    for row in results.iter_rows():
+        yield pickle.loads(row["result"])  # noqa: S301 (our own workers made it)

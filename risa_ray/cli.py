@@ -1,0 +1,273 @@
+"""The `risa` command: parses, calls, prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from risa_ray.config import ChainConfig, load_config, redact
+from risa_ray.errors import InputError
+from risa_ray.inputs import config_for
+
+app = typer.Typer(
+    help="Real-time in-store sentiment analysis: cameras in, apparent expressions out, Parquet and DuckDB behind.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+bench = typer.Typer(help="Measure; every published figure comes from here.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+Data = Annotated[str | None, typer.Option("--data", help="Folder or URL of the tables; overrides the config's.")]
+Events = Annotated[str | None, typer.Option("--events", help="JSON lines of figures and alerts: a file, or - .")]
+DetectorName = Annotated[str, typer.Option("--detector", help="mtcnn, haar or dlib.")]
+MinFace = Annotated[int, typer.Option("--min-face-size", help="Smallest face looked for, in pixels.")]
+Fps = Annotated[float | None, typer.Option("--sampling-fps", help="Frames per second analysed; default: all.")]
+ModelName = Annotated[str, typer.Option("--model", help="Name under models/, or path, of the expression model.")]
+Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join; default: a local one.")]
+
+
+def main() -> None:
+    """Run the command: exit code 0 done, 1 done with broken sources or a store in trouble, 2 bad input."""
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        print(f"risa: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader of our output has gone, as with `risa query | head`: that is its right.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+@app.command()
+def stream(
+    source: Annotated[str, typer.Argument(metavar="CONFIG|PATH|URL", help="A YAML config, or one video or camera.")],
+    data: Data = None,
+    events: Events = None,
+    detector: DetectorName = "mtcnn",
+    min_face_size: MinFace = 40,
+    sampling_fps: Fps = None,
+    model: ModelName = "default",
+    every_frame: Annotated[bool, typer.Option(help="Drop nothing, even from a live source.")] = False,
+    address: Address = None,
+) -> None:
+    """Watch cameras or files: rolling figures now, rows in the store. Ctrl-C drains and commits.
+
+    The camera options apply to a PATH or URL; a CONFIG says it all itself.
+    """
+    camera: dict[str, Any] = {"detector": detector, "min_face_size": min_face_size, "sampling_fps": sampling_fps}
+    if every_frame:
+        camera["policy"] = "every_frame"
+    if Path(source).suffix.lower() in (".yaml", ".yml"):
+        config = with_data(load_config(Path(source)), data)
+    else:
+        config = config_for([source], data or "data", camera, {"model": model})
+    sys.exit(run_stream(config, events=events, address=address))
+
+
+def run_stream(config: ChainConfig, *, events: str | None = None, address: str | None = None) -> int:
+    """Stream a config to its end; the exit code. `jobs/stream.py` calls it too."""
+    from risa_ray.streaming.cluster import connect, stop_on_signals
+    from risa_ray.streaming.driver import stream as run
+    from risa_ray.streaming.preflight import preflight
+    from risa_ray.streaming.show import RunView
+
+    sources = preflight(config)
+    console = Console(stderr=events == "-")
+    connect(address, show_worker_logs=not console.is_terminal)
+    stop = stop_on_signals()
+    with RunView(config, console, events) as view:
+        report = run(config, sources, stop=stop, on_snapshot=view)
+        frames = sum(report.committer.analysed.values())
+        view.run(report.run_id, "stopped" if report.stopped else "complete", frames=frames)
+    note = " (resumed)" if report.resumed else ""
+    console.print(
+        f"run {report.run_id}{note}: {frames} frames analysed, {report.committer.faces} faces, "
+        f"{report.committer.dropped} dropped, {report.elapsed_s:.1f} s -> {redact(config.data)}",
+        highlight=False,
+    )
+    if report.stopped:
+        console.print("stopped before the end; the same command goes on where it stopped", highlight=False)
+    for camera_id, reason in report.broken.items():
+        print(f"risa: camera {camera_id} broke: {reason}", file=sys.stderr)
+    return 1 if report.broken else 0
+
+
+@app.command()
+def batch(
+    paths: Annotated[list[Path], typer.Argument(help="Video files, pictures, or folders of them.")],
+    data: Data = None,
+    detector: DetectorName = "mtcnn",
+    min_face_size: MinFace = 40,
+    sampling_fps: Fps = None,
+    model: ModelName = "default",
+    workers: Annotated[int, typer.Option(help="Files at a time.", min=1)] = 1,
+    gpus_per_worker: Annotated[float, typer.Option(help="GPUs of each worker.", min=0)] = 0,
+    address: Address = None,
+) -> None:
+    """Analyse archives as fast as the cluster goes."""
+    from risa_ray.inputs import find_files
+
+    camera = {"detector": detector, "min_face_size": min_face_size, "sampling_fps": sampling_fps}
+    pipeline = {"model": model, "analyzers": workers, "gpus_per_analyzer": gpus_per_worker}
+    config = config_for([str(p) for p in find_files(paths)], data or "data", camera, pipeline)
+    sys.exit(run_batch(config, address=address))
+
+
+def run_batch(config: ChainConfig, *, address: str | None = None) -> int:
+    """Run a batch over the files of a config; the exit code. `jobs/batch.py` calls it too."""
+    from risa_ray.batch.job import run_batch as run
+    from risa_ray.batch.show import BatchView
+    from risa_ray.streaming.cluster import connect, stop_on_signals
+    from risa_ray.streaming.preflight import preflight
+
+    sources = preflight(config)
+    console = Console()
+    connect(address, show_worker_logs=not console.is_terminal)
+    stop = stop_on_signals()
+    with BatchView(console) as view:
+        report = run(config, sources, stop=stop, on_progress=view)
+    note = " (resumed)" if report.resumed else ""
+    p = report.progress
+    console.print(
+        f"run {report.run_id}{note}: {p.done} of {p.files} files, {p.analysed} frames analysed, {p.faces} faces, "
+        f"{p.elapsed_s:.1f} s -> {redact(config.data)}",
+        highlight=False,
+    )
+    if report.stopped:
+        console.print("stopped before the end; the same command goes on where it stopped", highlight=False)
+    for reason in report.broken.values():
+        print(f"risa: broke: {reason}", file=sys.stderr)
+    return 1 if report.broken else 0
+
+
+@app.command()
+def demo(
+    data: Data = None,
+    seconds: Annotated[float, typer.Option(help="Length of the scene.", min=5, max=600)] = 20,
+    out: Annotated[Path | None, typer.Option(help="The page to write; default: demo.html in the data folder.")] = None,
+    events: Events = None,
+) -> None:
+    """See the whole pipeline on a scene made at run time, with invented people."""
+    from risa_ray.demo import run_demo
+
+    sys.exit(run_demo(data, seconds, out, events))
+
+
+@app.command()
+def annotate(
+    file: Annotated[Path, typer.Argument(help="A video or a picture; no cameras.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to write: .mp4 for a video, .jpg or .png for a picture.")],
+    config: Annotated[Path | None, typer.Option(help="Config whose camera's zones are drawn.")] = None,
+    camera: Annotated[str | None, typer.Option(help="That camera's id.")] = None,
+    detector: DetectorName = "mtcnn",
+    min_face_size: MinFace = 40,
+    sampling_fps: Fps = None,
+    model: ModelName = "default",
+) -> None:
+    """Draw boxes, track numbers, apparent expressions and zones on a video or picture."""
+    from risa_ray.annotate import annotate_file
+
+    settings = {"detector": detector, "min_face_size": min_face_size, "sampling_fps": sampling_fps}
+    frames, faces = annotate_file(file, out, settings, model, config, camera)
+    print(f"{out}: {frames} frames, {faces} faces")
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(help="The YAML config to check.")],
+    data: Data = None,
+) -> None:
+    """Check a config, its sources, detectors, model and data path; nothing is started."""
+    from risa_ray.streaming.preflight import preflight
+
+    chain = with_data(load_config(config), data)
+    sources = preflight(chain)
+    for store, camera in chain.cameras():
+        size = sources[camera.id].size()
+        shown = f"{size[0]}x{size[1]}" if size else "size not known before it is connected"
+        print(f"{store.id}/{camera.id}: {redact(camera.source)} ({shown}), {len(camera.zones)} zones")
+    print(f"{config}: ok")
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="SQL for DuckDB over the views; - reads it from standard input.")],
+    data: Data = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The tables themselves: single people, no k-floor.")] = False,
+    format_: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
+) -> None:
+    """Ask the store in SQL."""
+    from risa_ray.analytics.query import print_result, run_query
+
+    text = sys.stdin.read() if sql == "-" else sql
+    print_result(run_query(data or "data", text, raw=raw), format_, out)
+
+
+@app.command()
+def sql(
+    data: Data = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The tables themselves: single people, no k-floor.")] = False,
+) -> None:
+    """Print an init script for the duckdb shell: risa sql > init.sql; duckdb -init init.sql."""
+    from risa_ray.analytics.query import init_script
+
+    print(init_script(data or "data", raw=raw))
+
+
+@bench.command("pipeline")
+def bench_pipeline(
+    video: Annotated[Path, typer.Argument(help="A video file.")],
+    frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", min=1)] = None,
+    repeats: Annotated[int, typer.Option(help="Turns of each side, interleaved.", min=1)] = 3,
+    detector: DetectorName = "mtcnn",
+    min_face_size: MinFace = 40,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of both sides; default: all cores.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the JSON; default: standard output.")] = None,
+) -> None:
+    """Frames per second of the Ray pipeline against one plain loop over the same core."""
+    from risa_ray.benchmarks.pipeline import bench_pipeline as run
+
+    write_json(run(video, frames, repeats, detector, min_face_size, threads), out)
+
+
+@bench.command("memory")
+def bench_memory(
+    frames: Annotated[int, typer.Option(help="Frames to run.", min=1000)] = 5000,
+    out: Annotated[Path | None, typer.Option(help="File for the JSON; default: standard output.")] = None,
+) -> None:
+    """Resident memory of every actor after 500 frames and at the end."""
+    from risa_ray.benchmarks.memory import bench_memory as run
+
+    write_json(run(frames), out)
+
+
+def write_json(result: dict[str, Any], out: Path | None) -> None:
+    """Print a result, or write it to a file."""
+    import json
+
+    text = json.dumps(result, indent=2)
+    if out is None:
+        print(text)
+    else:
+        out.write_text(text + "\n", encoding="utf-8")
+
+
+def with_data(config: ChainConfig, data: str | None) -> ChainConfig:
+    """The config with its data path replaced, where one is given."""
+    from risa_ray.config import resolve_paths
+
+    if data is None:
+        return config
+    return resolve_paths(config.model_copy(update={"data": data}), Path.cwd())
+
+
+if __name__ == "__main__":
+    main()

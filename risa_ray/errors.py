@@ -1,0 +1,15 @@
+"""The errors that users see: one line with what, where and the way out."""
+
+from __future__ import annotations
+
+
+class InputError(Exception):
+    """Bad input of the user's: a config, a path, a name, a query. The command exits with code 2."""
+
+
+class SourceError(InputError):
+    """A source that cannot be opened, or a file with nothing to read."""
+
+
+class BrokenSourceError(Exception):
+    """A source that broke off while it was read: what came before it is kept."""

@@ -1,0 +1,56 @@
+"""The figures of a camera or a zone over a rolling window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+Status = Literal["ok", "suppressed", "no_mood"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One camera, or one of its zones, over the last `window_s` seconds. docs/metrics.md defines every figure.
+
+    Attributes:
+        zone_id: None for the whole camera. Delay, fps and drops of a zone are those of its camera.
+        at: aware UTC end of the window, on the camera's clock.
+        age_s: seconds from the newest frame to `at`; above 0 only for a live camera that has gone quiet. None: no
+            frame came yet.
+        people_now: tracks seen in the last 2 s.
+        tracks: distinct tracks of the window; with_mood: those with at least three known observations.
+        positive, neutral, negative, net_sentiment, ci, negative_share, unknown_share: None where the floor `k`
+            suppresses them or nobody has a mood (`unknown_share` then still holds); `ci` is the 95 % interval, which
+            covers sampling and not the model's error.
+        expressions: apparent expression -> people of `people_now`; empty where fewer than k are there.
+        delay_p50_s, delay_p95_s: seconds from arrival of a frame to its figures; None when it is not measured.
+        dropped: cause -> frames; causes without a drop are left out.
+        status: `suppressed` when fewer than k tracks (or a remainder of fewer than k) stand behind the mood.
+    """
+
+    store_id: str
+    camera_id: str
+    zone_id: str | None
+    at: datetime
+    window_s: float
+    k: int
+    age_s: float | None = None
+    people_now: int = 0
+    tracks: int = 0
+    with_mood: int | None = 0
+    positive: int | None = 0
+    negative: int | None = 0
+    neutral: int | None = 0
+    net_sentiment: float | None = None
+    ci: tuple[float, float] | None = None
+    negative_share: float | None = None
+    unknown_share: float | None = None
+    expressions: Mapping[str, int] = field(default_factory=dict)
+    frames_analysed: int = 0
+    fps_analysed: float = 0.0
+    delay_p50_s: float | None = None
+    delay_p95_s: float | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    status: Status = "no_mood"

@@ -1,0 +1,348 @@
+"""The figures of the last seconds, fed by chunks as they come.
+
+The window ends at the newest capture time of each camera, so a file that is played faster than life gives the same
+figures as a live camera. Only a live camera that has gone quiet is measured against the wall clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from risa_ray.analytics.moods import MIN_KNOWN, MOOD_VALENCE, net_sentiment_interval
+from risa_ray.config import CameraConfig, ChainConfig, is_url
+from risa_ray.frames import DROP_CAUSES, Chunk, FaceRow, Outcome, from_unix
+from risa_ray.live.figures import Figures
+from risa_ray.vision.expressions import EXPRESSIONS
+
+PRESENT_S = 2.0
+"""A track seen this recently is there now; a live camera silent for longer has nobody to show."""
+EXPRESSION_S = 5.0
+
+_UNKNOWN = -1
+_ANALYSED = -1
+_EXPRESSION_INDEX = {name: index for index, name in enumerate(EXPRESSIONS)}
+_FRAME = np.dtype([("t", np.float64), ("delay", np.float32), ("cause", np.int8)])
+_FACE = np.dtype(
+    [
+        ("t", np.float64),
+        ("track", np.int64),
+        ("weight", np.float64),
+        ("valence", np.float64),
+        ("expression", np.int8),
+        ("zones", np.int32),
+    ]
+)
+
+Rows = npt.NDArray[Any]
+Bools = npt.NDArray[np.bool_]
+
+
+class Rolling:
+    """The last seconds of every camera of a config.
+
+    Args:
+        config: the chain; alert rules with a longer window lengthen what is kept.
+        window_s: seconds of the figures shown.
+    """
+
+    def __init__(self, config: ChainConfig, window_s: float = 60) -> None:
+        self.window_s = window_s
+        self.keep_s = max([window_s, EXPRESSION_S, *(rule.window_s for rule in config.alerts)])
+        k = config.privacy.k
+        self._cameras = {camera.id: _Camera(store.id, camera, k) for store, camera in config.cameras()}
+
+    def add(self, chunk: Chunk, now: float | None = None) -> None:
+        """Take a chunk in.
+
+        Args:
+            chunk: the next chunk of a session.
+            now: Unix seconds, to measure the delay of its frames; None when delay means nothing, as in a batch.
+
+        Raises:
+            ValueError: its camera is not in the config.
+        """
+        camera = self._cameras.get(chunk.camera_id)
+        if camera is None:
+            raise ValueError(f"a chunk of camera {chunk.camera_id}, which is not in the config")
+        camera.add(chunk, now, self.keep_s)
+
+    def figures(self, now: float, window_s: float | None = None) -> list[Figures]:
+        """One entry per camera, each followed by one per zone, in the config's order.
+
+        Args:
+            now: Unix seconds.
+            window_s: another window, up to the longest of the alert rules.
+
+        Raises:
+            ValueError: the window is longer than what is kept.
+        """
+        window = self.window_s if window_s is None else window_s
+        if window > self.keep_s:
+            raise ValueError(f"a window of {window} s, and only {self.keep_s} s are kept")
+        return [entry for camera in self._cameras.values() for entry in camera.figures(now, window)]
+
+
+class _Columns:
+    """Rows of one dtype with a time `t`, appended at the end and forgotten from the start."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._rows: Rows = np.zeros(256, dtype)
+        self._start = 0
+        self._stop = 0
+        self._offset = 0
+
+    @property
+    def rows(self) -> Rows:
+        return self._rows[self._start : self._stop]
+
+    @property
+    def first(self) -> int:
+        """The number, counted from the very first row, of the oldest row still kept."""
+        return self._offset + self._start
+
+    def append(self, row: tuple[float, ...]) -> int:
+        """Add a row; its number."""
+        if self._stop == len(self._rows):
+            kept = self.rows
+            size = len(self._rows) if len(kept) <= len(self._rows) // 2 else 2 * len(self._rows)
+            rows = np.zeros(size, self._rows.dtype)
+            rows[: len(kept)] = kept
+            self._offset += self._start
+            self._rows, self._start, self._stop = rows, 0, len(kept)
+        self._rows[self._stop] = row
+        self._stop += 1
+        return self._offset + self._stop - 1
+
+    def set(self, number: int, name: str, value: float) -> None:
+        """Correct a field of a row that may be forgotten already."""
+        if number >= self.first:
+            self._rows[number - self._offset][name] = value
+
+    def forget_before(self, bound: float) -> None:
+        recent = self.rows["t"] > bound
+        self._start += int(recent.argmax()) if recent.any() else len(recent)
+
+
+@dataclass(slots=True)
+class _Track:
+    """Where the newest observation of a track lies."""
+
+    ordinal: int
+    row: int
+    pts: float
+
+
+@dataclass(slots=True)
+class _Moods:
+    """The tracks of one scope, and how many are of which mood."""
+
+    tracks: frozenset[int]
+    positive: int
+    negative: int
+    neutral: int
+
+    @property
+    def total(self) -> int:
+        return self.positive + self.negative + self.neutral
+
+
+@dataclass(slots=True)
+class _Scope:
+    """A camera (`zone_id` None) or a zone while its figures are put together."""
+
+    zone_id: str | None
+    faces: Rows
+    moods: _Moods
+    suppressed: bool = field(default=False)
+
+
+class _Camera:
+    """The window of one camera."""
+
+    def __init__(self, store_id: str, camera: CameraConfig, k: int) -> None:
+        self.store_id = store_id
+        self.camera_id = camera.id
+        self.k = k
+        self.zones = [zone.id for zone in camera.zones if zone.kind not in ("staff", "mask")]
+        # The capture clock of anything else runs in its own past, so the wall clock says nothing about it.
+        self.live = is_url(camera.source) or camera.source.startswith(("usb:", "demo:"))
+        self.interval_s = 1 / camera.sampling_fps if camera.sampling_fps else None
+        self.cap_s = max(1.0, 2 / camera.sampling_fps) if camera.sampling_fps else 1.0
+        self._clear()
+
+    def _clear(self) -> None:
+        self.frames = _Columns(_FRAME)
+        self.faces = _Columns(_FACE)
+        self.tracks: dict[str, _Track] = {}
+        self.zone_sets: dict[tuple[str, ...], int] = {}
+        self.next_ordinal = 0
+        self.oldest = self.newest = self.trimmed = -np.inf
+
+    def add(self, chunk: Chunk, now: float | None, keep_s: float) -> None:
+        first = chunk.outcomes[0].captured_at.timestamp()
+        if first < self.newest - keep_s:
+            # The camera's clock was set back, or a file starts over: what is kept belongs to another time.
+            self._clear()
+        if self.oldest == -np.inf:
+            self.oldest = first
+        for outcome in chunk.outcomes:
+            self._add_outcome(outcome, now)
+        for face in chunk.faces:
+            self._add_face(face)
+        if self.newest - self.trimmed > 1:
+            self._forget(self.newest - keep_s)
+
+    def _add_outcome(self, outcome: Outcome, now: float | None) -> None:
+        t = outcome.captured_at.timestamp()
+        cause = _ANALYSED if outcome.cause is None else DROP_CAUSES.index(outcome.cause)
+        delay = np.nan if now is None or outcome.cause is not None else max(0.0, now - outcome.arrived_at)
+        self.frames.append((t, delay, cause))
+        self.newest = max(self.newest, t)
+
+    def _add_face(self, face: FaceRow) -> None:
+        track = self.tracks.get(face.track_id)
+        weight = self.cap_s if self.interval_s is None else min(self.interval_s, self.cap_s)
+        if track is None:
+            track = self.tracks[face.track_id] = _Track(self.next_ordinal, -1, face.pts)
+            self.next_ordinal += 1
+        else:
+            self.faces.set(track.row, "weight", min(max(face.pts - track.pts, 1e-6), self.cap_s))
+        zones = self.zone_sets.setdefault(face.zone_ids, len(self.zone_sets))
+        expression = _EXPRESSION_INDEX.get(face.expression, _UNKNOWN)
+        valence = 0.0 if expression == _UNKNOWN else face.valence
+        row = (face.captured_at.timestamp(), track.ordinal, weight, valence, expression, zones)
+        track.row, track.pts = self.faces.append(row), face.pts
+
+    def _forget(self, bound: float) -> None:
+        self.trimmed = self.newest
+        self.frames.forget_before(bound)
+        self.faces.forget_before(bound)
+        gone = [track_id for track_id, track in self.tracks.items() if track.row < self.faces.first]
+        for track_id in gone:
+            del self.tracks[track_id]
+
+    def figures(self, now: float, window_s: float) -> list[Figures]:
+        if self.newest == -np.inf:
+            at = from_unix(now)
+            return [Figures(self.store_id, self.camera_id, z, at, window_s, self.k) for z in (None, *self.zones)]
+        end = now if self.live and now - self.newest > PRESENT_S else self.newest
+        faces = _between(self.faces.rows, end - window_s, end)
+        scopes = [_Scope(None, faces, _moods(faces))]
+        for zone in self.zones:
+            inside = faces[self._in_zone(faces, zone)]
+            scopes.append(_Scope(zone, inside, _moods(inside)))
+        _suppress(scopes, self.k)
+        feed = self._feed(end, window_s)
+        return [self._entry(scope, end, window_s, feed) for scope in scopes]
+
+    def _in_zone(self, faces: Rows, zone: str) -> Bools:
+        member = np.array([zone in zones for zones in self.zone_sets], bool)
+        return member[faces["zones"]] if len(member) else np.zeros(len(faces), bool)
+
+    def _feed(self, end: float, window_s: float) -> dict[str, Any]:
+        """What the frames of the window say about the camera itself."""
+        frames = _between(self.frames.rows, end - window_s, end)
+        analysed = frames["cause"] == _ANALYSED
+        count = int(analysed.sum())
+        started = self.oldest > end - window_s
+        span = min(window_s, end - self.oldest)
+        delays = frames["delay"][np.isfinite(frames["delay"])]
+        p50, p95 = np.percentile(delays, [50, 95]).tolist() if len(delays) else (None, None)
+        causes = np.bincount(frames["cause"][~analysed], minlength=len(DROP_CAUSES))
+        return {
+            "age_s": end - self.newest,
+            "frames_analysed": count,
+            # The first frame of all ends no interval.
+            "fps_analysed": max(count - started, 0) / span if span > 0 else 0.0,
+            "delay_p50_s": p50,
+            "delay_p95_s": p95,
+            "dropped": {cause: int(n) for cause, n in zip(DROP_CAUSES, causes, strict=True) if n},
+        }
+
+    def _entry(self, scope: _Scope, end: float, window_s: float, feed: Mapping[str, Any]) -> Figures:
+        expressions = _expressions_now(scope.faces, end)
+        people = sum(expressions.values())
+        return Figures(
+            self.store_id,
+            self.camera_id,
+            scope.zone_id,
+            from_unix(end),
+            window_s,
+            self.k,
+            people_now=people,
+            tracks=len(scope.moods.tracks),
+            expressions=expressions if people >= self.k and not scope.suppressed else {},
+            **_sentiment(scope),
+            **feed,
+        )
+
+
+def _sentiment(scope: _Scope) -> dict[str, Any]:
+    moods, total, tracks = scope.moods, scope.moods.total, len(scope.moods.tracks)
+    if scope.suppressed:
+        return {"status": "suppressed", "with_mood": None, "positive": None, "negative": None, "neutral": None}
+    return {
+        "status": "ok" if total else "no_mood",
+        "with_mood": total,
+        "positive": moods.positive,
+        "negative": moods.negative,
+        "neutral": moods.neutral,
+        "net_sentiment": (moods.positive - moods.negative) / total if total else None,
+        "ci": net_sentiment_interval(moods.positive, moods.negative, total),
+        "negative_share": moods.negative / total if total else None,
+        "unknown_share": 1 - total / tracks if tracks else None,
+    }
+
+
+def _between(rows: Rows, start: float, end: float) -> Rows:
+    """The rows of the half-open window (start, end]."""
+    return rows[(rows["t"] > start) & (rows["t"] <= end)]
+
+
+def _moods(faces: Rows) -> _Moods:
+    """Weighted mean valence within each track, then the sign of each."""
+    if not len(faces):
+        return _Moods(frozenset(), 0, 0, 0)
+    tracks, ordinal = np.unique(faces["track"], return_inverse=True)
+    known = faces["expression"] != _UNKNOWN
+    weight = faces["weight"] * known
+    total = np.bincount(ordinal, weight)
+    has_mood = (np.bincount(ordinal, known) >= MIN_KNOWN) & (total > 0)
+    mean = np.bincount(ordinal, weight * faces["valence"])[has_mood] / total[has_mood]
+    positive, negative = int((mean >= MOOD_VALENCE).sum()), int((mean <= -MOOD_VALENCE).sum())
+    return _Moods(frozenset(tracks.tolist()), positive, negative, len(mean) - positive - negative)
+
+
+def _expressions_now(faces: Rows, end: float) -> dict[str, int]:
+    """People of now by the known expression with the most weight in the last seconds; `unknown` without one."""
+    recent = _between(faces, end - EXPRESSION_S, end)
+    present = np.unique(_between(faces, end - PRESENT_S, end)["track"])
+    recent = recent[np.isin(recent["track"], present)]
+    weight = np.zeros((len(present), len(EXPRESSIONS)))
+    known = recent[recent["expression"] != _UNKNOWN]
+    np.add.at(weight, (np.searchsorted(present, known["track"]), known["expression"]), known["weight"])
+    best = np.where(weight.any(axis=1), weight.argmax(axis=1), _UNKNOWN)
+    counts = {name: int((best == index).sum()) for index, name in enumerate(EXPRESSIONS)}
+    counts["unknown"] = int((best == _UNKNOWN).sum())
+    return {name: n for name, n in counts.items() if n}
+
+
+def _suppress(scopes: list[_Scope], k: int) -> None:
+    """Mark what the k-floor hides: cells of fewer than k tracks, and cells that would give such a group away.
+
+    A camera's total minus its shown zones must not leave a group of 1 to k - 1 people.
+    """
+    camera, zones = scopes[0], scopes[1:]
+    for scope in scopes:
+        scope.suppressed = 0 < len(scope.moods.tracks) < k
+    everyone = camera.moods.tracks
+    for zone in zones:
+        zone.suppressed = zone.suppressed or 0 < len(everyone - zone.moods.tracks) < k
+    shown = sorted((z for z in zones if z.moods.tracks and not z.suppressed), key=lambda z: len(z.moods.tracks))
+    while shown and 0 < len(everyone.difference(*(z.moods.tracks for z in shown))) < k:
+        shown.pop(0).suppressed = True

@@ -1,0 +1,78 @@
+"""Time of recorded pictures: a clock that never runs backward, and the time of capture in a file's name."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+RESTART_S = 1.0
+EARLIEST_YEAR = 1990
+
+_TIME_IN_NAME = re.compile(
+    r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})[T_ .-]{0,2}(\d{2})[-_.:]?(\d{2})[-_.:]?(\d{2})(?!\d)(Z)?"
+)
+
+
+class StreamClock:
+    """Turns the time stamps of a stream into seconds from 0 that never decrease.
+
+    A missing stamp counts as one frame interval. A stamp slightly in the past (a jitter of the recorder) is held at the
+    latest time; one more than `RESTART_S` in the past means that the stream's clock restarted (recordings joined
+    together), so time goes on from there by one frame interval.
+
+    Args:
+        step: frame interval in seconds.
+    """
+
+    def __init__(self, step: float) -> None:
+        self._step = step
+        self._offset: float | None = None
+        self._last: float | None = None
+
+    def __call__(self, stamp: float | None) -> float:
+        """Seconds since the first picture, for a stamp in seconds or None."""
+        following = 0.0 if self._last is None else self._last + self._step
+        if stamp is None:
+            self._last = following
+            return following
+        latest = self._last or 0.0
+        if self._offset is None or stamp + self._offset < latest - RESTART_S:
+            self._offset = following - stamp
+        self._last = max(latest, stamp + self._offset)
+        return self._last
+
+
+def time_in_name(name: str, timezone: ZoneInfo) -> datetime | None:
+    """The time of capture that a recorder wrote into a file's name, in UTC; None when there is none.
+
+    Understands cam1_20260314_091500, 2026-03-14_09-15-00, 20260314091500 and 20260314T091500Z. Without the Z the time
+    is local to `timezone`; in the hour that clocks are set back the first of the two is meant.
+    """
+    for match in _TIME_IN_NAME.finditer(name):
+        try:
+            naive = datetime.strptime("".join(match.groups()[:6]), "%Y%m%d%H%M%S")
+        except ValueError:
+            continue  # digits that are no date, such as a serial number; a later match may be one
+        if naive.year >= EARLIEST_YEAR:
+            return naive.replace(tzinfo=UTC if match[7] else timezone).astimezone(UTC)
+    return None
+
+
+def parse_creation_time(value: str | None) -> datetime | None:
+    """The `creation_time` of a container, in UTC; None when absent or never set (recorders leave 1904 or 1970)."""
+    if not value:
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    if time.year < EARLIEST_YEAR:
+        return None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def modified_at(path: Path) -> datetime:
+    """Modification time of a file, in UTC."""
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)

@@ -1,0 +1,120 @@
+"""Decoding of video with PyAV: what files and network streams have in common."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from risa_ray.sources.base import Picture, fitted_size, freeze
+
+DEFAULT_FPS = 25.0
+
+_LENGTH_IS_STORED = {"mov", "mp4", "matroska", "webm", "avi", "flv"}
+
+
+class Decoder:
+    """Decodes the main video stream of a container and keeps count of what cannot be decoded.
+
+    Attributes:
+        errors: packets and pictures left out so far because they were corrupt.
+        stream: the video stream, or None when the container has none.
+    """
+
+    def __init__(self, container: InputContainer) -> None:
+        self.container = container
+        self.stream: VideoStream | None = container.streams.best("video")  # type: ignore[assignment]
+        self.errors = 0
+        self._read_to = 0.0
+        self._last_packet: float | None = None
+        self._last_frame: float | None = None
+
+    @property
+    def step(self) -> float:
+        """Frame interval in seconds; 1/25 when the stream does not tell."""
+        rate = self.stream.average_rate if self.stream else None
+        return 1 / float(rate) if rate else 1 / DEFAULT_FPS
+
+    def frames(self, closing: threading.Event) -> Iterator[VideoFrame]:
+        """Every intact picture in order of presentation, until the end or until `closing` is set.
+
+        Pictures that the decoder had to make up for lost data are counted as errors and left out: what it paints there
+        is not what the camera saw.
+
+        Raises:
+            av.FFmpegError: the container cannot be read on.
+        """
+        # every stream is read, not only the video, so that `_read_to` tells whether the file itself stops early
+        for packet in self.container.demux():
+            if closing.is_set():
+                return
+            if packet.pts is not None and packet.time_base is not None:
+                self._read_to = max(self._read_to, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if self.stream is None or packet.stream.index != self.stream.index:
+                continue
+            if packet.pts is not None and packet.time_base is not None:
+                self._last_packet = max(self._last_packet or 0.0, float(packet.pts * packet.time_base))
+            try:
+                decoded = self.stream.decode(packet)
+            except av.FFmpegError:
+                self.errors += 1
+                continue
+            for frame in decoded:
+                if frame.is_corrupt:
+                    self.errors += 1
+                    continue
+                if frame.time is not None:
+                    self._last_frame = max(self._last_frame or frame.time, frame.time)
+                yield frame
+
+    def missing(self) -> str | None:
+        """After the end: why the video is not complete, or None when it is.
+
+        Formats that do not store their length (MPEG-TS, GIF) may be cut off unnoticed. A second at the end is not
+        missed: the lengths that recorders write are not more exact than that.
+        """
+        tolerance = max(1.0, 2 * self.step)
+        if self._read_to < self._stored_length() - tolerance:
+            return "the file is cut off"
+        if self._last_packet is not None and self._last_packet > (self._last_frame or 0.0) + tolerance:
+            return "the rest cannot be decoded"
+        return None
+
+    def _stored_length(self) -> float:
+        """Seconds that the container says it holds; 0 when it does not say."""
+        formats = set(self.container.format.name.split(","))
+        if not _LENGTH_IS_STORED & formats:
+            return 0.0
+        length = (self.container.duration or 0) / av.time_base
+        # of an AVI without its index FFmpeg guesses the duration from the size; the header counts frames
+        counted = self.stream.frames * self.step if self.stream and "avi" in formats else 0.0
+        return max(length, counted)
+
+
+def to_picture(frame: VideoFrame, pts: float, arrived_at: float, max_width: int | None) -> Picture:
+    """Convert a decoded frame: upright (display matrix applied), RGB, at most `max_width` wide."""
+    quarters = round(frame.rotation / 90) % 4
+    lying = quarters % 2 == 1
+    width, height = (frame.height, frame.width) if lying else (frame.width, frame.height)
+    fitted = fitted_size(width, height, max_width)
+    # reduced during conversion and before the turn, so the fewest pixels are touched
+    columns, rows = fitted[::-1] if lying else fitted
+    image = frame.to_ndarray(
+        format="rgb24",
+        width=columns,
+        height=rows,
+        interpolation="AREA" if fitted != (width, height) else "BILINEAR",
+        threads=1,
+    )
+    upright = np.rot90(image, quarters) if quarters else image
+    return freeze(upright, pts, arrived_at, width / fitted[0])
+
+
+def reason(error: av.FFmpegError) -> str:
+    """What went wrong, without the address that PyAV appends (it may hold a password)."""
+    return (error.strerror or type(error).__name__).lower()

@@ -1,0 +1,150 @@
+"""One picture file, or a folder of pictures, each a frame."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from PIL import Image as PilImage
+from PIL import ImageOps
+
+from risa_ray.config import CameraConfig
+from risa_ray.errors import BrokenSourceError, SourceError
+from risa_ray.frames import Image
+from risa_ray.sources.base import Picture, Wants, make_picture
+from risa_ray.sources.clock import modified_at, time_in_name
+from risa_ray.sources.file import fingerprint
+
+LIVE = False
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+SECONDS_PER_PICTURE = 1.0
+
+_EXIF_IFD = 0x8769
+_DATE_TIME_ORIGINAL = 0x9003
+
+
+def matches(source: str) -> bool:
+    """Folders, and files with the suffix of a still picture (a GIF is a video)."""
+    path = Path(source)
+    return path.is_dir() or (path.suffix.lower() in SUFFIXES and path.exists())
+
+
+def open_source(camera: CameraConfig, timezone: ZoneInfo) -> Pictures:
+    """A picture or a folder of pictures as a source.
+
+    Raises:
+        SourceError: the folder cannot be listed or holds no picture.
+    """
+    path = Path(camera.source)
+    try:
+        entries = sorted(path.iterdir(), key=lambda p: p.name) if path.is_dir() else [path]
+    except OSError as error:
+        raise SourceError(f"{path}: the folder cannot be listed ({error.strerror}); check its permissions") from None
+    found = [p for p in entries if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".")]
+    if not found:
+        raise SourceError(f"{path}: no picture in this folder; put {', '.join(sorted(SUFFIXES))} files there")
+    return Pictures(path, found, camera, timezone)
+
+
+class Pictures:
+    """Pictures in the order of their names, one second apart on the stream's clock.
+
+    A picture that cannot be read is left out: it is counted in `decode_errors` and named in `unreadable`, and the
+    others keep their times. EXIF orientation is applied.
+    """
+
+    live = False
+
+    def __init__(self, origin: Path, paths: list[Path], camera: CameraConfig, timezone: ZoneInfo) -> None:
+        self.live = camera.realtime
+        self.unreadable: list[str] = []
+        self._origin = origin
+        self._paths = paths
+        self._start = camera.start
+        self._timezone = timezone
+        self._closing = threading.Event()
+        self._size: tuple[int, int] | None = None
+
+    @property
+    def decode_errors(self) -> int:
+        """Pictures left out so far."""
+        return len(self.unreadable)
+
+    def check(self) -> None:
+        """See `Source.check`."""
+        self.size()
+
+    def size(self) -> tuple[int, int]:
+        """Width and height of the first picture that can be read.
+
+        Raises:
+            SourceError: none can be read.
+        """
+        if self._size is None:
+            image = next((i for i in map(_load, self._paths) if i is not None), None)
+            if image is None:
+                raise SourceError(f"{self._origin}: no picture can be decoded; replace the file")
+            self._size = image.shape[1], image.shape[0]
+        return self._size
+
+    def started_at(self) -> datetime:
+        """Config `start`, else a time in the first picture's or the folder's name, else its EXIF, else its mtime."""
+        if self.live:
+            return datetime.now(UTC)
+        if self._start is not None:
+            return self._start.astimezone(UTC)
+        first = self._paths[0]
+        named = time_in_name(first.stem, self._timezone) or time_in_name(self._origin.name, self._timezone)
+        return named or _taken_at(first, self._timezone) or modified_at(first)
+
+    def fingerprint(self) -> str:
+        """Of names, sizes and modification times."""
+        return fingerprint(self._paths)
+
+    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture]:
+        """See `Source.pictures`; pts is the picture's place in the folder, in seconds."""
+        self.unreadable = []
+        began = time.monotonic()
+        for index, path in enumerate(self._paths):
+            pts = index * SECONDS_PER_PICTURE
+            pause = began + pts - time.monotonic() if self.live else 0.0
+            if self._closing.wait(max(0.0, pause)):
+                return
+            image = _load(path)
+            if image is None:
+                self.unreadable.append(path.name)
+            elif wants(pts):
+                yield make_picture(image, pts, time.time(), max_width)
+        if len(self.unreadable) == len(self._paths):
+            raise BrokenSourceError(f"{self._origin}: no picture can be decoded")
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        self._closing.set()
+
+
+def _load(path: Path) -> Image | None:
+    """The upright picture as RGB (H, W, 3), or None when it cannot be read whole."""
+    try:
+        with PilImage.open(path) as opened:
+            upright = ImageOps.exif_transpose(opened)
+            if upright.mode.startswith("I"):  # 16 bits: Pillow would clip them to white
+                upright = PilImage.fromarray((np.asarray(upright, dtype=np.uint32) >> 8).astype(np.uint8))
+            return np.array(upright.convert("RGB"))
+    # a hostile or broken file makes Pillow raise nearly anything; the caller names and counts it
+    except (OSError, ValueError, SyntaxError, KeyError, IndexError, EOFError, PilImage.DecompressionBombError):
+        return None
+
+
+def _taken_at(path: Path, timezone: ZoneInfo) -> datetime | None:
+    try:
+        with PilImage.open(path) as opened:
+            value = opened.getexif().get_ifd(_EXIF_IFD).get(_DATE_TIME_ORIGINAL)
+        return datetime.strptime(str(value), "%Y:%m:%d %H:%M:%S").replace(tzinfo=timezone).astimezone(UTC)
+    except (OSError, ValueError):
+        return None

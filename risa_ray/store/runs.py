@@ -1,0 +1,231 @@
+"""Run records: which sessions a run has, so that an interrupted run goes on where it was.
+
+The table `runs` is a list of events; the last one of a run counts. Two marks go with it: per key the number of times a
+run of it was started or resumed (two that start at once conflict, and one loses), and per run the end of its lease.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from risa_ray.config import redact
+from risa_ray.errors import InputError
+from risa_ray.frames import from_unix
+from risa_ray.store.errors import ConflictError, StoreError
+from risa_ray.store.paths import ensure_writable
+from risa_ray.store.process import ProcessId
+from risa_ray.store.schema import RUNS
+from risa_ray.store.table import Table
+
+_ATTEMPTS = 8
+
+
+class RunSource(NamedTuple):
+    """What `start_run` must know of a camera's source; `started_at` is aware UTC."""
+
+    store_id: str
+    fingerprint: str
+    live: bool
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    session_id: str
+    started_at: datetime
+    store_id: str = ""
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """An open or ended run.
+
+    Attributes:
+        key: hash of what is run; an open run of the same key is resumed.
+        sessions: camera_id -> session.
+        state: open, complete, stopped, broken.
+        resumed: whether its sessions may hold rows already.
+        generation: how often a run of this key was started or resumed.
+    """
+
+    run_id: str
+    key: str
+    host: str
+    pid: int
+    sessions: Mapping[str, SessionRecord]
+    state: str
+    data: str
+    lease_s: float
+    generation: int
+    resumed: bool = False
+    process: str = ""
+
+
+def start_run(
+    data: str,
+    sources: Mapping[str, RunSource | tuple[str, str, bool, datetime]],
+    settings_key: str,
+    lease_s: float = 30,
+    clock: Callable[[], float] = time.time,
+) -> RunRecord:
+    """Start a run, or resume the interrupted one of the same sources and settings.
+
+    An open run is interrupted when its lease is over, or when its process was on this machine and is gone. Resumed, it
+    keeps its id and the sessions of its files; live cameras get new sessions.
+
+    Args:
+        data: path or URL of the dataset.
+        sources: camera_id -> source.
+        settings_key: what else makes two runs the same work (model, detector, ...).
+        lease_s: how long the run counts as alive without `renew`.
+
+    Raises:
+        InputError: the same run is open and alive, or the path cannot be written.
+        StoreError: the record cannot be written.
+    """
+    table = Table(ensure_writable(data), "runs")
+    named = {camera_id: RunSource(*source) for camera_id, source in sources.items()}
+    key = run_key(named, settings_key)
+    for _ in range(_ATTEMPTS):
+        table.refresh()
+        generation = table.mark(key)
+        last = _last_event(table, key)
+        resumed = last is not None and last["state"] == "open"
+        if last is not None and resumed:
+            _refuse_alive(table, last, clock(), data)
+        run = _record(last if resumed else None, named, key, data, lease_s, generation + 1)
+        try:
+            table.commit(_event(run, clock()), {key: run.generation, run.run_id: _lease_end(clock(), lease_s)})
+        except ConflictError:
+            continue
+        return run
+    raise StoreError(f"{redact(table.path)}: too many runs start at once; try again")
+
+
+def renew(run: RunRecord, clock: Callable[[], float] = time.time) -> None:
+    """Extend the lease; call it at least every third of `lease_s`.
+
+    Raises:
+        StoreError: the record cannot be written, or another process has resumed the run meanwhile.
+    """
+    _change(run, None, {run.run_id: _lease_end(clock(), run.lease_s)})
+
+
+def complete(run: RunRecord, state: str = "complete", clock: Callable[[], float] = time.time) -> None:
+    """End a run; the same work started again is a new run with new sessions. Any other state than "open" will do.
+
+    Raises:
+        StoreError: as `renew`.
+    """
+    _change(run, _event(replace(run, state=state), clock()), {run.run_id: _lease_end(clock(), 0)})
+
+
+def release(run: RunRecord, clock: Callable[[], float] = time.time) -> None:
+    """Give up the lease of a run that was stopped before its end; the same work started again resumes it at once.
+
+    Raises:
+        StoreError: as `renew`.
+    """
+    _change(run, None, {run.run_id: _lease_end(clock(), 0)})
+
+
+def run_key(sources: Mapping[str, RunSource], settings_key: str) -> str:
+    """16 hex digits that two runs share when they are the same work."""
+    work = [sorted((camera, s.store_id, s.fingerprint) for camera, s in sources.items()), settings_key]
+    return hashlib.blake2b(json.dumps(work).encode(), digest_size=8).hexdigest()
+
+
+def _change(run: RunRecord, event: pa.Table | None, marks: dict[str, int]) -> None:
+    table = Table(run.data, "runs")
+    for _ in range(_ATTEMPTS):
+        table.refresh()
+        if table.mark(run.key) != run.generation:
+            raise StoreError(f"run {run.run_id} was resumed by another process; this one must stop")
+        try:
+            # The key goes along so that a resume at the same moment conflicts.
+            table.commit(event, {run.key: run.generation, **marks})
+            return
+        except ConflictError:
+            continue
+    raise StoreError(f"{redact(table.path)}: too many writers at once; try again")
+
+
+def _refuse_alive(table: Table, last: Mapping[str, Any], now: float, data: str) -> None:
+    dead = ProcessId(last["host"], last["pid"], last["process"]).is_dead()
+    left_s = table.mark(last["run_id"]) / 1000 - now
+    if dead or left_s <= 0:
+        return
+    wait = "" if dead is False else f" (or wait {math.ceil(left_s)} s if it has crashed)"
+    raise InputError(
+        f"{redact(data)}: run {last['run_id']} of the same sources is under way on {last['host']} "
+        f"(process {last['pid']}); stop it{wait}, or choose another data path"
+    )
+
+
+def _record(
+    last: Mapping[str, Any] | None,
+    sources: Mapping[str, RunSource],
+    key: str,
+    data: str,
+    lease_s: float,
+    generation: int,
+) -> RunRecord:
+    known = {s["camera_id"]: s for s in last["sessions"]} if last else {}
+    sessions = {}
+    for camera_id, source in sources.items():
+        session_id, started_at = secrets.token_hex(6), source.started_at
+        if camera_id in known and not source.live:
+            session_id, started_at = known[camera_id]["session_id"], known[camera_id]["started_at"]
+        sessions[camera_id] = SessionRecord(session_id, started_at, source.store_id, source.live)
+    me = ProcessId.own()
+    run_id = last["run_id"] if last else secrets.token_hex(6)
+    return RunRecord(
+        run_id, key, me.host, me.pid, sessions, "open", data, lease_s, generation, last is not None, me.token
+    )
+
+
+def _last_event(table: Table, key: str) -> dict[str, Any] | None:
+    events: list[dict[str, Any]] = table.read(filters=[("key", "=", key)]).to_pylist()
+    # An ended run has two events of one generation, and its end is the later.
+    return max(events, key=lambda e: (e["generation"], e["state"] != "open"), default=None)
+
+
+def _event(run: RunRecord, now: float) -> pa.Table:
+    sessions = [
+        {
+            "camera_id": camera_id,
+            "store_id": s.store_id,
+            "session_id": s.session_id,
+            "started_at": s.started_at,
+            "live": s.live,
+        }
+        for camera_id, s in run.sessions.items()
+    ]
+    row = {
+        "run_id": run.run_id,
+        "key": run.key,
+        "generation": run.generation,
+        "state": run.state,
+        "at": from_unix(now),
+        "host": run.host,
+        "pid": run.pid,
+        "process": run.process,
+        "lease_s": run.lease_s,
+        "sessions": sessions,
+    }
+    return pa.Table.from_pylist([row], schema=RUNS)
+
+
+def _lease_end(now: float, lease_s: float) -> int:
+    return math.ceil((now + lease_s) * 1000)

@@ -1,0 +1,156 @@
+"""One Delta table: commits that carry rows and high-water marks together.
+
+A mark is a Delta application transaction (app id -> version): it becomes durable in the same atomic commit as the rows
+it stands for (Delta protocol, "Transaction Identifiers"). Two commits of the same app id from one snapshot conflict, so
+a writer that was taken for dead cannot slip rows in behind its successor.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from risa_ray.config import is_url, redact
+from risa_ray.store.errors import ConflictError, StoreError
+from risa_ray.store.paths import table_path
+from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TABLES
+
+# A commit a second makes 86,400 log files a day: the log is cut at each checkpoint (every 100 commits). What
+# compaction replaced stays listed for a day, long past the hour after which `maintenance.compact` deletes it.
+_CONFIGURATION: dict[str, str | None] = {
+    "delta.checkpointInterval": "100",
+    "delta.logRetentionDuration": "interval 1 hours",
+    "delta.deletedFileRetentionDuration": "interval 1 days",
+}
+WRITER_PROPERTIES = WriterProperties(compression="ZSTD", compression_level=3)
+
+
+class Table:
+    """A table of a dataset, created when it is missing.
+
+    Args:
+        data: path or URL of the dataset.
+        name: one of `schema.TABLES`.
+
+    Raises:
+        StoreError: it can be neither opened nor created.
+    """
+
+    def __init__(self, data: str, name: str) -> None:
+        self.name = name
+        self.schema = TABLES[name]
+        self.path = table_path(data, name)
+        self._partition_by = PARTITION_COLUMNS if name in PARTITIONED else []
+        self._delta = self._open()
+        self._changed = True
+        self._uncertain = False
+
+    def _open(self) -> DeltaTable:
+        try:
+            if not is_url(self.path):
+                os.makedirs(self.path, exist_ok=True)
+            if not DeltaTable.is_deltatable(self.path):
+                self._create()
+            return DeltaTable(self.path)
+        except (OSError, DeltaError) as error:
+            raise self._failure(error) from error
+
+    def _create(self) -> None:
+        try:
+            DeltaTable.create(
+                self.path, self.schema, partition_by=self._partition_by, name=self.name, configuration=_CONFIGURATION
+            )
+        except DeltaError:
+            # Another writer may have been faster.
+            if not DeltaTable.is_deltatable(self.path):
+                raise
+
+    @property
+    def delta(self) -> DeltaTable:
+        """The snapshot as of the last `refresh` or commit."""
+        return self._delta
+
+    def refresh(self) -> None:
+        """Take over what others committed.
+
+        Raises:
+            StoreError: the table cannot be read.
+        """
+        before = self._delta.version()
+        try:
+            self._delta.update_incremental()
+        except DeltaError:
+            self._delta = self._open()
+        self._changed |= self._delta.version() != before
+
+    def take_changed(self) -> bool:
+        """Whether marks may have moved since the last call: commits of others came in, or one of ours failed."""
+        if self._uncertain:
+            self.refresh()
+            self._uncertain, self._changed = False, True
+        changed, self._changed = self._changed, False
+        return changed
+
+    def mark(self, app_id: str) -> int:
+        """The version that `app_id` committed last, as of the snapshot; -1 if none."""
+        version = self._delta.transaction_version(app_id)
+        return -1 if version is None else int(version)
+
+    def commit(self, rows: pa.Table | None, marks: Mapping[str, int]) -> None:
+        """Append rows and set marks, both or neither. Without rows no file is written.
+
+        Raises:
+            ConflictError: another writer committed one of the same app ids, or the same version, in between.
+            StoreError: the commit failed; whether it became durable shows in `mark` after the next `take_changed`.
+        """
+        self._uncertain = True
+        before = self._delta.version()
+        properties = CommitProperties(app_transactions=[Transaction(app, version) for app, version in marks.items()])
+        try:
+            write_deltalake(
+                self._delta,
+                rows if rows is not None else self.schema.empty_table(),
+                mode="append",
+                writer_properties=WRITER_PROPERTIES,
+                commit_properties=properties,
+            )
+        except CommitFailedError as error:
+            raise ConflictError(
+                f"{redact(self.path)}: the commit failed ({_reason(error)}); what waits is kept"
+            ) from error
+        except (OSError, DeltaError) as error:
+            raise self._failure(error) from error
+        except BaseException as error:
+            # The Rust core panics on some I/O faults; PyO3 hides that from `except Exception`.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise self._failure(error) from error
+        self._uncertain = False
+        self._changed |= self._delta.version() != before + 1
+
+    def read(self, filters: Any = None) -> pa.Table:
+        """The rows of the snapshot; for small tables.
+
+        Args:
+            filters: as of `DeltaTable.to_pyarrow_table`.
+        """
+        return self._delta.to_pyarrow_table(filters=filters)
+
+    def _failure(self, error: BaseException) -> StoreError:
+        return StoreError(f"{redact(self.path)}: cannot be written ({_reason(error)}); what waits is kept")
+
+
+def snapshot_files(delta: DeltaTable) -> list[str]:
+    """The Parquet files of a snapshot, as DuckDB and pyarrow open them."""
+    # Local paths come percent-encoded.
+    return [uri if is_url(uri) else unquote(uri) for uri in delta.file_uris()]
+
+
+def _reason(error: BaseException) -> str:
+    return redact(" ".join(str(error).split())).removesuffix(".")[:300] or type(error).__name__

@@ -1,0 +1,95 @@
+"""The rows of `frames`: what became of the frames of one session in one window of 10 s."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from risa_ray.frames import DROP_CAUSES, DropCause, Outcome
+from risa_ray.store.schema import DELAY_EDGES_S, WINDOW_S
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def window_of(moment: datetime) -> datetime:
+    """Start of the window that an aware time lies in, in UTC."""
+    return _EPOCH + (moment - _EPOCH) // timedelta(seconds=WINDOW_S) * timedelta(seconds=WINDOW_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    frame_seq: int
+    cause: DropCause | None
+    faces: int
+    arrived_at: float
+
+
+@dataclass(slots=True)
+class Window:
+    """A contiguous part of a session, still open or waiting for its commit.
+
+    `delays` are seconds from arrival to commit of the analysed frames up to `committed_seq`.
+    """
+
+    start: datetime
+    entries: list[_Entry] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
+    committed_seq: int = -1
+
+    @property
+    def last_seq(self) -> int:
+        return self.entries[-1].frame_seq
+
+    def add(self, outcome: Outcome) -> None:
+        self.entries.append(_Entry(outcome.frame_seq, outcome.cause, outcome.faces, outcome.arrived_at))
+
+    def add_lost(self, frame_seq: int) -> None:
+        self.entries.append(_Entry(frame_seq, "lost_in_crash", 0, 0.0))
+
+    def committed(self, last_seq: int, at: float) -> None:
+        """Frames up to `last_seq` became durable at Unix second `at`."""
+        for entry in self.entries:
+            if self.committed_seq < entry.frame_seq <= last_seq and entry.cause is None:
+                self.delays.append(max(0.0, at - entry.arrived_at))
+        self.committed_seq = max(self.committed_seq, last_seq)
+
+    def trim(self, mark: int) -> None:
+        """Forget frames that another writer committed."""
+        self.entries = [entry for entry in self.entries if entry.frame_seq > mark]
+
+    def row(self) -> dict[str, Any]:
+        """The window's columns that its frames decide."""
+        causes = Counter(entry.cause for entry in self.entries)
+        return {
+            "first_seq": self.entries[0].frame_seq,
+            "last_seq": self.last_seq,
+            "read": len(self.entries),
+            "analysed": causes[None],
+            **{f"dropped_{cause}": causes[cause] for cause in DROP_CAUSES},
+            "faces": sum(entry.faces for entry in self.entries),
+            **delay_columns(self.delays),
+        }
+
+
+def delay_columns(delays: list[float]) -> dict[str, Any]:
+    """Percentiles (NULL without a delay) and histogram of delays in seconds."""
+    p50, p95 = np.percentile(delays, [50, 95]).tolist() if delays else (None, None)
+    buckets = np.bincount(np.searchsorted(DELAY_EDGES_S, delays, side="left"), minlength=len(DELAY_EDGES_S) + 1)
+    return {"delay_p50_s": p50, "delay_p95_s": p95, "delay_hist": buckets.tolist()}
+
+
+def empty_row() -> dict[str, Any]:
+    """The same columns of a window in which no frame was read."""
+    return {
+        "first_seq": None,
+        "last_seq": None,
+        "read": 0,
+        "analysed": 0,
+        **{f"dropped_{cause}": 0 for cause in DROP_CAUSES},
+        "faces": 0,
+        **delay_columns([]),
+    }

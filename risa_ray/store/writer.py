@@ -1,0 +1,318 @@
+"""The committer: chunks in, exactly one row per face and one per camera, session and window out.
+
+Each session has two durable marks, one in `observations` and one in `frames`. Faces are committed at every flush,
+windows when they are over, always in this order; so the frames mark never passes the observations mark, and the lower
+of the two (what is acknowledged) lies on a window's border. After a crash a reader sends from there again: faces that
+are in the store already are trimmed, and the open window is counted anew from all its frames.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from risa_ray.frames import Chunk, from_unix
+from risa_ray.store import rows
+from risa_ray.store.errors import ConflictError, GapError, StoreError
+from risa_ray.store.paths import ensure_writable
+from risa_ray.store.schema import WINDOW_S
+from risa_ray.store.table import Table
+from risa_ray.store.windows import Window, empty_row, window_of
+
+__all__ = ["GapError", "SessionInfo", "StoreError", "Writer"]
+
+_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """What the writer must know of a session; `started_at` is aware UTC."""
+
+    store_id: str
+    camera_id: str
+    session_id: str
+    live: bool
+    started_at: datetime
+
+
+@dataclass(slots=True)
+class _Session:
+    """A session's durable marks, and what waits above them."""
+
+    info: SessionInfo
+    faces_mark: int
+    frames_mark: int
+    last_seq: int = -1
+    faces: list[dict[str, Any]] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    closing: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        self.last_seq = self.acknowledged
+
+    @property
+    def acknowledged(self) -> int:
+        return min(self.faces_mark, self.frames_mark)
+
+    @property
+    def closed_windows(self) -> list[Window]:
+        return self.windows if self.closing else self.windows[:-1]
+
+    def window(self, moment: datetime) -> Window:
+        """The window for the next frame; a clock that is set back never reopens one."""
+        start = window_of(moment)
+        if not self.windows or self.windows[-1].start < start:
+            self.windows.append(Window(start, committed_seq=self.last_seq))
+        return self.windows[-1]
+
+    def sync(self, faces_mark: int, frames_mark: int) -> None:
+        """Trim to the marks in the store: a commit thought failed was not, or another writer has the session."""
+        self.faces_mark = max(self.faces_mark, faces_mark)
+        self.frames_mark = max(self.frames_mark, frames_mark)
+        self.last_seq = max(self.last_seq, self.acknowledged)
+        self.faces = [face for face in self.faces if face["frame_seq"] > self.faces_mark]
+        for window in self.windows:
+            window.trim(self.frames_mark)
+        self.windows = [window for window in self.windows if window.entries]
+
+
+class Writer:
+    """Writes chunks of many sessions to one dataset; several writers may share it. Not for several threads at once.
+
+    Args:
+        data: path or URL of the dataset; created when missing.
+        run_id: goes into every row of `frames`.
+        clock: Unix seconds.
+
+    Raises:
+        InputError: the path cannot be written.
+        StoreError: a table can be neither opened nor created.
+    """
+
+    def __init__(self, data: str, run_id: str, clock: Callable[[], float] = time.time) -> None:
+        path = ensure_writable(data)
+        rows.warm_up()
+        self._run_id = run_id
+        self._clock = clock
+        self._observations = Table(path, "observations")
+        self._frames = Table(path, "frames")
+        self._alerts = Table(path, "alerts")
+        self._sessions: dict[str, _Session] = {}
+        self._closed: dict[str, int] = {}
+        self._beats: list[tuple[str, int, dict[str, Any]]] = []
+        self._beat_at: dict[str, int] = {}
+        self._waiting_alerts: list[dict[str, Any]] = []
+        self._alerts_app = f"alerts/{uuid.uuid4().hex}"
+        self._alerts_mark = 0
+        self._alerts_tried = 0
+
+    def open_session(self, info: SessionInfo) -> int:
+        """Take up a session, new or interrupted; a second call changes nothing.
+
+        Returns:
+            Its acknowledged mark, -1 if nothing is stored: send the frames after it.
+
+        Raises:
+            StoreError: the marks cannot be read.
+        """
+        session = self._sessions.get(info.session_id)
+        if session is None:
+            self._observations.refresh()
+            self._frames.refresh()
+            session = _Session(info, self._observations.mark(info.session_id), self._frames.mark(info.session_id))
+            self._sessions[info.session_id] = session
+            self._closed.pop(info.session_id, None)
+        return session.acknowledged
+
+    def add(self, chunk: Chunk) -> None:
+        """Buffer a chunk; frames that are stored or buffered already are trimmed.
+
+        Raises:
+            GapError: frames before the chunk are missing; nothing of it is taken.
+            KeyError: the session is not open here.
+        """
+        session_id = chunk.session_id
+        if chunk.last_seq <= self._closed.get(session_id, -1):
+            return
+        session = self._open(session_id)
+        fresh = chunk.after(session.last_seq)
+        if fresh is None:
+            return
+        expected = session.last_seq + 1
+        if fresh.first_seq > expected:
+            raise GapError(expected, f"session {session_id}: frame {expected} is missing before {fresh.first_seq}")
+        if session.closing:
+            raise KeyError(f"session {session_id} was closed and takes no new frames")
+        for outcome in fresh.outcomes:
+            session.window(outcome.captured_at).add(outcome)
+        session.faces += [rows.observation(fresh, f) for f in fresh.faces if f.frame_seq > session.faces_mark]
+        session.last_seq = fresh.last_seq
+
+    def lost(self, session_id: str, last_seq: int) -> None:
+        """Account the frames after what is here, up to `last_seq`, as lost in a crash of their reader.
+
+        They count in the session's last window: when they were taken died with the reader.
+
+        Raises:
+            KeyError: the session is not open here.
+        """
+        if last_seq <= self._closed.get(session_id, -1):
+            return
+        session = self._open(session_id)
+        if last_seq <= session.last_seq:
+            return
+        window = session.windows[-1] if session.windows else session.window(from_unix(self._clock()))
+        for frame_seq in range(session.last_seq + 1, last_seq + 1):
+            window.add_lost(frame_seq)
+        session.last_seq = last_seq
+
+    def close_session(self, session_id: str, state: str, note: str = "") -> None:
+        """End a session: the next flush writes its last window with `state` (complete, broken, ...) and `note`.
+
+        Raises:
+            KeyError: the session is not open here.
+        """
+        if session_id not in self._closed:
+            self._open(session_id).closing = (state, note)
+
+    def heartbeat(self, camera_states: Mapping[str, tuple[str, str]]) -> None:
+        """Keep a record of cameras without an open session: one row without frames per camera and window.
+
+        Args:
+            camera_states: camera_id -> (store_id, state).
+        """
+        start = window_of(from_unix(self._clock()))
+        number = int(start.timestamp()) // WINDOW_S
+        busy = {session.info.camera_id for session in self._sessions.values()}
+        for camera_id, (store_id, state) in camera_states.items():
+            if camera_id in busy or self._beat_at.get(camera_id, -1) >= number:
+                continue
+            self._beat_at[camera_id] = number
+            row = self._frames_row(store_id, camera_id, start) | empty_row() | {"state": state}
+            self._beats.append((f"heartbeat/{camera_id}", number, row))
+
+    def add_alerts(self, alerts: Iterable[Any]) -> None:
+        """Buffer rows of `alerts`: mappings or dataclasses with its columns, `date` excepted."""
+        self._waiting_alerts += [rows.alert(alert) for alert in alerts]
+
+    def flush(self) -> dict[str, int]:
+        """Commit what waits.
+
+        Returns:
+            Session -> acknowledged mark, of all sessions open at the start of the call.
+
+        Raises:
+            StoreError: disk full, no access, or conflicts without end. Everything uncommitted stays buffered.
+        """
+        self._retry(self._observations, self._commit_faces)
+        self._retry(self._frames, self._commit_frames)
+        self._retry(self._alerts, self._commit_alerts)
+        marks = {session_id: session.acknowledged for session_id, session in self._sessions.items()}
+        for session_id in [s for s, session in self._sessions.items() if session.closing and not session.windows]:
+            self._closed[session_id] = self._sessions.pop(session_id).acknowledged
+        return marks
+
+    def _open(self, session_id: str) -> _Session:
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise KeyError(f"session {session_id} is not open here")
+        return session
+
+    def _retry(self, table: Table, commit: Callable[[], None]) -> None:
+        for attempt in range(_ATTEMPTS):
+            if table.take_changed():
+                self._sync(table)
+            try:
+                commit()
+                return
+            except ConflictError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 (jitter, nothing secret)
+
+    def _sync(self, table: Table) -> None:
+        if table is self._alerts:
+            if table.mark(self._alerts_app) > self._alerts_mark:
+                self._alerts_committed()
+            return
+        for session_id, session in self._sessions.items():
+            mark = table.mark(session_id)
+            session.sync(*((mark, -1) if table is self._observations else (-1, mark)))
+        if table is self._frames:
+            self._beats = [beat for beat in self._beats if table.mark(beat[0]) < beat[1]]
+
+    def _commit_faces(self) -> None:
+        behind = [s for s in self._sessions.values() if s.last_seq > s.faces_mark]
+        # Without faces the mark need not move before a window stands on it.
+        if any(s.faces or s.closed_windows for s in behind):
+            faces = [face for session in behind for face in session.faces]
+            marks = {session.info.session_id: session.last_seq for session in behind}
+            self._observations.commit(rows.observations_table(faces) if faces else None, marks)
+            for session in behind:
+                session.faces_mark = session.last_seq
+                session.faces = []
+        now = self._clock()
+        for session in self._sessions.values():
+            for window in session.windows:
+                window.committed(session.last_seq, now)
+
+    def _commit_frames(self) -> None:
+        done = [(session, session.closed_windows) for session in self._sessions.values() if session.closed_windows]
+        table = [self._window_row(session, window) for session, windows in done for window in windows]
+        marks = {session.info.session_id: windows[-1].last_seq for session, windows in done}
+        empty = self._empty_sessions()
+        table += [row for _, row in empty] + [row for _, _, row in self._beats]
+        marks |= dict.fromkeys((app for app, _ in empty), 0) | {app: number for app, number, _ in self._beats}
+        if not table:
+            return
+        self._frames.commit(rows.frames_table(table), marks)
+        for session, windows in done:
+            session.frames_mark = windows[-1].last_seq
+            session.windows = session.windows[len(windows) :]
+        self._beats = []
+
+    def _empty_sessions(self) -> list[tuple[str, dict[str, Any]]]:
+        """Closing sessions that never had a frame: one row says why."""
+        found = []
+        for session in self._sessions.values():
+            app = f"empty/{session.info.session_id}"
+            if session.closing and session.last_seq < 0 and self._frames.mark(app) < 0:
+                start = window_of(session.info.started_at)
+                row = self._frames_row(session.info.store_id, session.info.camera_id, start) | empty_row()
+                state, note = session.closing
+                found.append((app, row | {"session_id": session.info.session_id, "state": state, "note": note}))
+        return found
+
+    def _commit_alerts(self) -> None:
+        if self._waiting_alerts:
+            self._alerts_tried = len(self._waiting_alerts)
+            self._alerts.commit(rows.alerts_table(self._waiting_alerts), {self._alerts_app: self._alerts_mark + 1})
+            self._alerts_committed()
+
+    def _alerts_committed(self) -> None:
+        self._alerts_mark += 1
+        self._waiting_alerts = self._waiting_alerts[self._alerts_tried :]
+
+    def _window_row(self, session: _Session, window: Window) -> dict[str, Any]:
+        state, note = "live" if session.info.live else "reading", ""
+        if session.closing and window is session.windows[-1]:
+            state, note = session.closing
+        row = self._frames_row(session.info.store_id, session.info.camera_id, window.start) | window.row()
+        return row | {"session_id": session.info.session_id, "state": state, "note": note}
+
+    def _frames_row(self, store_id: str, camera_id: str, start: datetime) -> dict[str, Any]:
+        return {
+            "date": start.date(),
+            "store_id": store_id,
+            "camera_id": camera_id,
+            "session_id": None,
+            "run_id": self._run_id,
+            "window_start": start,
+            "window_s": float(WINDOW_S),
+            "note": "",
+        }

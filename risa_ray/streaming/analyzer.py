@@ -1,0 +1,184 @@
+"""The Ray actor that holds the models and analyses frames of many cameras in shared batches."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from risa_ray.config import CameraConfig
+from risa_ray.frames import Chunk, Run
+from risa_ray.streaming.process import resident_mb
+
+if TYPE_CHECKING:  # torch comes with it, and the driver imports this module without needing torch
+    from risa_ray.vision.analyze import CameraSetup, CameraState
+
+
+class StateLostError(Exception):
+    """The analyzer has no state that the run continues (it was restarted); send the run again as a new epoch."""
+
+
+@dataclass(frozen=True)
+class AnalyzerStatus:
+    """`times`: seconds per stage (detect, track, classify); `resident_mb`: of the process."""
+
+    device: str
+    threads: int
+    model_id: str
+    frames: int
+    times: dict[str, float]
+    resident_mb: float
+    gpu_ids: tuple[str, ...]
+    node_id: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class _Request:
+    store_id: str
+    camera: CameraConfig
+    session_id: str
+    run: Run
+    fresh: bool
+    answer: asyncio.Future[Chunk]
+
+
+class AnalyzerActor:
+    """Analyses runs as they come: whatever waits when the models are free forms the next batch, one run a camera.
+
+    Args:
+        model: name or path of the expression model.
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads of this process (Ray would set one).
+        max_batch: frames in one detector call.
+        window_s: how long a lone run waits for company; it never waits for every camera.
+    """
+
+    def __init__(self, model: str, device: str, threads: int, max_batch: int, window_s: float) -> None:
+        import cv2
+        import torch
+
+        from risa_ray.vision.analyze import Analyzer, CameraSetup, CameraState
+        from risa_ray.vision.detectors import resolve_device
+
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
+        self._device = resolve_device(device)
+        self._threads = threads
+        self._analyzer = Analyzer.load(model, device=self._device, max_batch=max_batch)
+        self._setup_of = CameraSetup.of
+        self._fresh_state = CameraState.start
+        self._setups: dict[tuple[str, CameraConfig], CameraSetup] = {}
+        self._states: dict[str, tuple[str, int, CameraState]] = {}  # camera -> session, next frame_seq, state
+        self._window_s = window_s
+        self._waiting: list[_Request] = []
+        self._arrived = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+
+    async def analyze(self, store_id: str, camera: CameraConfig, session_id: str, run: Run, fresh: bool) -> Chunk:
+        """The chunk of a run.
+
+        Args:
+            fresh: start a new tracker epoch; without it the run must continue the camera's last one.
+
+        Raises:
+            StateLostError: the run continues nothing that this actor knows.
+        """
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+        answer: asyncio.Future[Chunk] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Request(store_id, camera, session_id, run, fresh, answer))
+        self._arrived.set()
+        return await answer
+
+    async def prepare(self, cameras: Sequence[tuple[str, CameraConfig]]) -> None:
+        """Load what these cameras (each with its store's id) need, so that their first frames do not wait for it."""
+        self._setups.update({key: self._setup_of(*key) for key in cameras})
+        await asyncio.to_thread(self._analyzer.prepare, list(self._setups.values()))
+
+    async def status(self) -> AnalyzerStatus:
+        import ray
+
+        context = ray.get_runtime_context()
+        times = self._analyzer.times
+        return AnalyzerStatus(
+            device=self._device,
+            threads=self._threads,
+            model_id=self._analyzer.model_id,
+            frames=times.frames,
+            times={"detect": times.detect, "track": times.track, "classify": times.classify},
+            resident_mb=resident_mb(),
+            gpu_ids=tuple(str(i) for i in ray.get_gpu_ids()),
+            node_id=context.get_node_id(),
+            pid=os.getpid(),
+        )
+
+    async def _work(self) -> None:
+        while True:
+            await self._arrived.wait()
+            if self._window_s > 0 and len({r.camera.id for r in self._waiting}) < len(self._states):
+                await asyncio.sleep(self._window_s)
+            batch, later, cameras = [], [], set()
+            for request in self._waiting:
+                if request.camera.id in cameras:
+                    later.append(request)
+                else:
+                    cameras.add(request.camera.id)
+                    batch.append(request)
+            self._waiting = later
+            if not later:
+                self._arrived.clear()
+            loop = asyncio.get_running_loop()
+            try:
+                await asyncio.to_thread(self._analyze_batch, batch, loop)
+            except Exception as error:
+                for request in batch:
+                    self._answer(loop, request, error)
+
+    def _analyze_batch(self, batch: list[_Request], loop: asyncio.AbstractEventLoop) -> None:
+        ready = []
+        for request in batch:
+            state = self._state_for(request)
+            if state is None:
+                self._answer(loop, request, StateLostError(f"camera {request.camera.id}: no state to go on from"))
+            else:
+                key = (request.store_id, request.camera)
+                if key not in self._setups:
+                    self._setups[key] = self._setup_of(*key)
+                ready.append((request, (request.run, self._setups[key], state)))
+        try:
+            results = self._analyzer.analyze_many([work for _, work in ready])
+        except Exception as error:
+            # One camera's frame must not fail the others': each is tried alone, and only the guilty one fails.
+            if len(ready) > 1:
+                for request, _ in ready:
+                    self._analyze_batch([request], loop)
+            elif ready:
+                self._answer(loop, ready[0][0], error)
+            return
+        for (request, _), (chunk, state) in zip(ready, results, strict=True):
+            self._states[request.camera.id] = (request.session_id, chunk.last_seq + 1, state)
+            self._answer(loop, request, chunk)
+
+    def _state_for(self, request: _Request) -> CameraState | None:
+        first = request.run[0].frame_seq
+        if request.fresh:
+            return self._fresh_state(request.session_id, first)
+        known = self._states.get(request.camera.id)
+        if known is None or known[:2] != (request.session_id, first):
+            return None
+        return known[2]
+
+    @staticmethod
+    def _answer(loop: asyncio.AbstractEventLoop, request: _Request, result: Chunk | Exception) -> None:
+        def settle() -> None:
+            if request.answer.done():
+                return
+            if isinstance(result, Exception):
+                request.answer.set_exception(result)
+            else:
+                request.answer.set_result(result)
+
+        loop.call_soon_threadsafe(settle)

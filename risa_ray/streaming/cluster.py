@@ -1,0 +1,113 @@
+"""Joining a Ray cluster, or starting a small one here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+import ray
+
+from risa_ray.config import PipelineConfig
+from risa_ray.errors import InputError
+
+LOCAL_OBJECT_STORE_MB = 512
+"""Of a cluster that we start: a few hundred frames, far more than are ever in flight."""
+
+
+def connect(
+    address: str | None = None,
+    *,
+    show_worker_logs: bool = True,
+    num_cpus: int | None = None,
+    num_gpus: int | None = None,
+) -> None:
+    """Join the cluster at `address` or RAY_ADDRESS (set within `ray job submit`), or start a local one.
+
+    Args:
+        address: of a cluster; "local" starts one whatever the environment says.
+        show_worker_logs: print what the actors log.
+        num_cpus, num_gpus: of a local cluster, where they are not to be what the machine has.
+
+    A local cluster never spills objects to disk, since objects are pictures of people.
+
+    Raises:
+        InputError: there is no cluster at the address.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    address = address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"log_to_driver": show_worker_logs, "logging_level": logging.ERROR}
+    if address and address != "local":
+        try:
+            ray.init(address=address, **options)
+        except (ConnectionError, ValueError) as error:
+            raise InputError(f"no Ray cluster at {address!r} ({error}); start one with `ray start --head`") from None
+        return
+    ray.init(
+        address="local",
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        include_dashboard=False,
+        object_store_memory=LOCAL_OBJECT_STORE_MB * 1024 * 1024,
+        _system_config={"automatic_object_spilling_enabled": False},
+        **options,
+    )
+
+
+def check_resources(pipeline: PipelineConfig) -> None:
+    """Refuse a pipeline that the cluster can never place; Ray would wait for ever.
+
+    Raises:
+        InputError: the CPUs or GPUs asked for are more than the cluster has.
+    """
+    total = ray.cluster_resources()
+    for what, per_analyzer, key in (
+        ("GPUs", pipeline.gpus_per_analyzer, "gpus_per_analyzer"),
+        ("CPUs", pipeline.cpus_per_analyzer, "cpus_per_analyzer"),
+    ):
+        there = total.get(what[:-1], 0.0)
+        if pipeline.analyzers * per_analyzer > there:
+            raise InputError(
+                f"pipeline: {pipeline.analyzers} analyzers with {key}: {per_analyzer:g} need "
+                f"{pipeline.analyzers * per_analyzer:g} {what}, the cluster has {there:g}; lower either"
+            )
+
+
+def analyzer_threads(pipeline: PipelineConfig) -> int:
+    """CPU threads of one analyzer: as configured, or a node's cores shared among its analyzers."""
+    if pipeline.threads:
+        return pipeline.threads
+    nodes = [n for n in ray.nodes() if n.get("Alive")]
+    cores = min(int(n["Resources"].get("CPU", 1)) for n in nodes)
+    per_node = -(-pipeline.analyzers // len(nodes))
+    return max(1, cores // per_node)
+
+
+def frame_bytes_per_camera(cameras: int) -> int:
+    """Bytes of frames that one camera may have in flight: all together at most 30 % of the smallest object store."""
+    stores = [n["Resources"].get("object_store_memory", 0) for n in ray.nodes() if n.get("Alive")]
+    return int(0.3 * min(stores) / max(1, cameras))
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C ends the process at once.
+
+    To be called after `connect`, since Ray installs handlers of its own.
+    """
+    stop = threading.Event()
+
+    def handle(number: int, frame: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            sys.exit(130)
+        stop.set()
+        print("risa: stopping; what was read is analysed and committed first", file=sys.stderr, flush=True)
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
+    return stop

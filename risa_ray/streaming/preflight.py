@@ -1,0 +1,43 @@
+"""Everything that can be refused before any actor starts."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from risa_ray.config import ChainConfig, redact
+from risa_ray.errors import InputError, SourceError
+from risa_ray.sources import create_source
+from risa_ray.sources.base import Source
+from risa_ray.store.paths import ensure_writable
+from risa_ray.vision.model_file import model_path, read_settings
+
+
+def preflight(config: ChainConfig, *, write: bool = True) -> dict[str, Source]:
+    """Open every source, look for every detector and the model, and try the data path.
+
+    Returns:
+        The checked sources by camera id, closed.
+
+    Raises:
+        InputError: the first fault, in one line.
+    """
+    sources = {}
+    for store, camera in config.cameras():
+        try:
+            source = create_source(camera, store.tzinfo)
+            source.check()
+            source.close()
+        except SourceError as error:
+            raise InputError(f"camera {camera.id}: {error}") from None
+        if camera.policy == "freshest" and not source.live and not camera.realtime:
+            raise InputError(
+                f"camera {camera.id}: policy 'freshest' would drop most of {redact(camera.source)}, a file; "
+                "use 'every_frame', or 'realtime: true' to play it as if it were live"
+            )
+        if camera.detector == "dlib" and importlib.util.find_spec("dlib") is None:
+            raise InputError(f"camera {camera.id}: dlib is not installed; install the extra 'dlib' or choose mtcnn")
+        sources[camera.id] = source
+    read_settings(model_path(config.pipeline.model))
+    if write:
+        ensure_writable(config.data)
+    return sources

@@ -1,0 +1,262 @@
+"""The heart: a run of frames of one camera, with that camera's state, becomes a chunk and the next state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from risa_ray.config import CameraConfig
+from risa_ray.frames import Chunk, FaceRow, Frame, Image, Outcome, Run
+from risa_ray.vision.classifier import ExpressionClassifier
+from risa_ray.vision.detectors import Detector, Faces, create_detector, yaw_degrees
+from risa_ray.vision.expressions import valence
+from risa_ray.vision.tracker import TrackerConfig, TrackerState, start, track_id, update
+from risa_ray.vision.zones import Zones
+
+STAFF_STAY_S = 1.0
+"""A track this long in a staff zone is a member of staff from then on (the length of a stay, docs/metrics.md)."""
+
+
+@dataclass(frozen=True)
+class CameraSetup:
+    """What the analysis needs to know of a camera; it does not change within a session."""
+
+    store_id: str
+    camera_id: str
+    detector: str
+    min_face_size: int
+    zones: Zones
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+
+    @classmethod
+    def of(cls, store_id: str, camera: CameraConfig) -> CameraSetup:
+        tracker = TrackerConfig.for_fps(camera.sampling_fps)
+        return cls(store_id, camera.id, camera.detector, camera.min_face_size, Zones(camera.zones), tracker)
+
+
+@dataclass(frozen=True)
+class CameraState:
+    """A camera's memory between runs. Immutable, so that a failed call can be made again.
+
+    Attributes:
+        tracker: the tracks.
+        staff_since: by track ordinal, the pts at which it entered a staff zone it has not left.
+        staff: ordinals of tracks excluded for as long as they are followed.
+    """
+
+    tracker: TrackerState
+    staff_since: tuple[tuple[int, float], ...] = ()
+    staff: frozenset[int] = frozenset()
+
+    @classmethod
+    def start(cls, session_id: str, epoch: int) -> CameraState:
+        """A fresh state. `epoch` is the frame_seq it starts at: a tracker that lost its state can thus never repeat
+        the track ids of an earlier one of the session."""
+        return cls(start(session_id, epoch))
+
+
+Work = tuple[Run, CameraSetup, CameraState]
+
+
+@dataclass
+class StageTimes:
+    """Seconds spent per stage since the start."""
+
+    detect: float = 0.0
+    track: float = 0.0
+    classify: float = 0.0
+    frames: int = 0
+
+
+class Analyzer:
+    """Holds the models of one process and analyses runs of many cameras with them.
+
+    Args:
+        classifier: on the same device.
+        device: "cpu" or a torch device.
+        max_batch: frames in one detector call.
+    """
+
+    def __init__(self, classifier: ExpressionClassifier, *, device: str = "cpu", max_batch: int = 16) -> None:
+        self._classifier = classifier
+        self._device = device
+        self._max_batch = max_batch
+        self._detectors: dict[tuple[str, int], Detector] = {}
+        self.times = StageTimes()
+
+    @classmethod
+    def load(cls, model: str, *, device: str = "cpu", max_batch: int = 16) -> Analyzer:
+        return cls(ExpressionClassifier.load(model, device=device), device=device, max_batch=max_batch)
+
+    @property
+    def model_id(self) -> str:
+        return self._classifier.model_id
+
+    def prepare(self, setups: Sequence[CameraSetup]) -> None:
+        """Load the detectors of these cameras and run every model once."""
+        blank = np.zeros((160, 160, 3), np.uint8)
+        for setup in setups:
+            self._detect([setup], [blank])
+        self._classifier.predict([blank], [np.array([[40, 40, 120, 120]], np.float32)])
+
+    def analyze(self, run: Run, setup: CameraSetup, state: CameraState) -> tuple[Chunk, CameraState]:
+        """One camera's run; see `analyze_many`."""
+        return self.analyze_many([(run, setup, state)])[0]
+
+    def analyze_many(self, works: Sequence[Work]) -> list[tuple[Chunk, CameraState]]:
+        """Analyse runs of several cameras, sharing the models' batches between them.
+
+        A pure function of its arguments: how runs are cut and grouped does not change the result, and a call that
+        failed can be made again.
+
+        Args:
+            works: per camera a contiguous run (frames, and outcomes of frames dropped before), its setup and state.
+
+        Returns:
+            Per work the chunk and the state to hand in with the next run.
+
+        Raises:
+            ValueError: a run is empty, has a gap, or goes back behind the state.
+        """
+        for run, setup, state in works:
+            if not run:
+                raise ValueError(f"a run of camera {setup.camera_id} has no frame")
+            if run[0].frame_seq <= (last := state.tracker.last_seq):
+                raise ValueError(f"camera {setup.camera_id}: frame {run[0].frame_seq} comes after frame {last}")
+        frames = [(w, item) for w, (run, _, _) in enumerate(works) for item in run if isinstance(item, Frame)]
+        images = [works[w][1].zones.mask(frame.image) for w, frame in frames]
+        began = time.perf_counter()
+        found = self._detect([works[w][1] for w, _ in frames], images)
+        detected = time.perf_counter()
+        states = [state for _, _, state in works]
+        seen: list[_SeenFrame] = []
+        for (w, frame), image, faces in zip(frames, images, found, strict=True):
+            one, states[w] = _follow(frame, image, faces, works[w][1], states[w])
+            seen.append(one)
+        tracked = time.perf_counter()
+        probabilities = self._classifier.predict([s.image for s in seen], [s.faces.boxes for s in seen])
+        rows: list[list[FaceRow]] = [[] for _ in works]
+        for (w, _), one, p in zip(frames, seen, probabilities, strict=True):
+            rows[w].extend(self._rows(one, p))
+        self.times.detect += detected - began
+        self.times.track += tracked - detected
+        self.times.classify += time.perf_counter() - tracked
+        self.times.frames += len(frames)
+        return [
+            (self._chunk(run, setup, state.tracker.session_id, rows[w]), states[w])
+            for w, (run, setup, state) in enumerate(works)
+        ]
+
+    def _detect(self, setups: Sequence[CameraSetup], images: Sequence[Image]) -> list[Faces]:
+        groups: dict[tuple[str, int], list[int]] = {}
+        for index, setup in enumerate(setups):
+            groups.setdefault((setup.detector, setup.min_face_size), []).append(index)
+        found: dict[int, Faces] = {}
+        for key, indices in groups.items():
+            detector = self._detectors.get(key)
+            if detector is None:
+                detector = create_detector(key[0], device=self._device, min_face_size=key[1])
+                self._detectors[key] = detector
+            for at in range(0, len(indices), self._max_batch):
+                part = indices[at : at + self._max_batch]
+                found.update(zip(part, detector.detect([images[i] for i in part]), strict=True))
+        return [found[i] for i in range(len(images))]
+
+    def _rows(self, seen: _SeenFrame, probabilities: npt.NDArray[np.float32]) -> list[FaceRow]:
+        frame, rows = seen.frame, []
+        valences = valence(probabilities)
+        for i, box in enumerate(seen.faces.boxes):
+            x1, y1, x2, y2 = (float(v) for v in box)
+            side = min(x2 - x1, y2 - y1)
+            decision = self._classifier.decide(probabilities[i], side, seen.yaws[i])
+            rows.append(
+                FaceRow(
+                    frame_seq=frame.frame_seq,
+                    face_index=i,
+                    captured_at=frame.captured_at,
+                    pts=frame.pts,
+                    track_id=seen.track_ids[i],
+                    zone_ids=seen.zone_ids[i],
+                    x1=x1 * frame.scale,
+                    y1=y1 * frame.scale,
+                    x2=x2 * frame.scale,
+                    y2=y2 * frame.scale,
+                    detector_score=float(seen.faces.scores[i]),
+                    face_px=side * frame.scale,
+                    yaw_deg=seen.yaws[i],
+                    probabilities=tuple(float(p) for p in probabilities[i]),
+                    expression=decision.expression,
+                    abstain_reason=decision.abstain_reason,
+                    confidence=decision.confidence,
+                    valence=float(valences[i]),
+                )
+            )
+        return rows
+
+    def _chunk(self, run: Run, setup: CameraSetup, session_id: str, rows: Sequence[FaceRow]) -> Chunk:
+        faces_of: dict[int, int] = {}
+        for row in rows:
+            faces_of[row.frame_seq] = faces_of.get(row.frame_seq, 0) + 1
+        outcomes = tuple(
+            item
+            if isinstance(item, Outcome)
+            else Outcome(
+                item.frame_seq, item.pts, item.captured_at, item.arrived_at, None, faces_of.get(item.frame_seq, 0)
+            )
+            for item in run
+        )
+        return Chunk(setup.store_id, setup.camera_id, session_id, setup.detector, self.model_id, outcomes, tuple(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class _SeenFrame:
+    """A frame after tracking, without staff: everything but the expressions."""
+
+    frame: Frame
+    image: Image
+    faces: Faces
+    yaws: list[float | None]
+    track_ids: list[str]
+    zone_ids: list[tuple[str, ...]]
+
+
+def _follow(
+    frame: Frame, image: Image, faces: Faces, setup: CameraSetup, state: CameraState
+) -> tuple[_SeenFrame, CameraState]:
+    """Track the faces of one frame and leave out staff, who are followed only to be left out."""
+    height, width = image.shape[:2]
+    tracker, ordinals = update(state.tracker, frame.frame_seq, frame.pts, faces.boxes, faces.scores, setup.tracker)
+    in_staff = setup.zones.in_staff(faces.boxes, width, height)
+    state = _mark_staff(replace(state, tracker=tracker), ordinals, in_staff, frame.pts)
+    keep = np.flatnonzero([not s and int(o) not in state.staff for s, o in zip(in_staff, ordinals, strict=True)])
+    kept = Faces(faces.boxes[keep], faces.scores[keep], None if faces.landmarks is None else faces.landmarks[keep])
+    seen = _SeenFrame(
+        frame=frame,
+        image=image,
+        faces=kept,
+        yaws=yaw_degrees(kept.landmarks) if kept.landmarks is not None else [None] * len(kept),
+        track_ids=[track_id(tracker.session_id, tracker.epoch, int(ordinals[i])) for i in keep],
+        zone_ids=setup.zones.zone_ids(kept.boxes, width, height),
+    )
+    return seen, state
+
+
+def _mark_staff(
+    state: CameraState, ordinals: npt.NDArray[np.int64], in_staff: npt.NDArray[np.bool_], pts: float
+) -> CameraState:
+    if not (in_staff.any() or state.staff_since or state.staff):
+        return state
+    # an ordinal that the tracker has forgotten never comes back: a camera runs for weeks
+    alive = set(state.tracker.tracks.ordinals.tolist())
+    since = {ordinal: entered for ordinal, entered in state.staff_since if ordinal in alive}
+    staff = set(state.staff & alive)
+    for ordinal, inside in zip((int(o) for o in ordinals), in_staff, strict=True):
+        if not inside:
+            since.pop(ordinal, None)
+        elif pts - since.setdefault(ordinal, pts) >= STAFF_STAY_S:
+            staff.add(ordinal)
+    return replace(state, staff_since=tuple(since.items()), staff=frozenset(staff))

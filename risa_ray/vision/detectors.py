@@ -1,0 +1,221 @@
+"""Face detectors behind one contract: MTCNN (facenet-pytorch), Haar cascades (OpenCV) and HOG (dlib)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import cv2.data
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from risa_ray.errors import InputError
+from risa_ray.frames import Image
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """The faces of one frame, by falling score.
+
+    Attributes:
+        boxes: float32 (n, 4), x1 y1 x2 y2 in pixels; they may reach beyond the picture.
+        scores: float32 (n,) in 0..1; a probability for MTCNN, a monotone score for the others.
+        landmarks: float32 (n, 5, 2), left eye, right eye, nose, left and right mouth corner as seen in the picture;
+            None with detectors that give none.
+    """
+
+    boxes: Floats
+    scores: Floats
+    landmarks: Floats | None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+class Detector(Protocol):
+    """Finds faces; a detector is used by one thread at a time."""
+
+    name: str
+
+    def detect(self, frames: Sequence[Image]) -> list[Faces]:
+        """The faces of each frame (RGB uint8 (H, W, 3), sizes may differ); an empty list for no frame.
+
+        Raises:
+            ValueError: a frame is not RGB uint8 (H, W, 3).
+        """
+        ...
+
+
+def _checked(frame: Image) -> Image:
+    if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3):
+        got = f"{getattr(frame, 'dtype', type(frame).__name__)} {getattr(frame, 'shape', '')}".strip()
+        raise ValueError(f"a frame must be RGB uint8 of shape (height, width, 3), not {got}")
+    return np.ascontiguousarray(frame)
+
+
+def _sorted(boxes: npt.ArrayLike, scores: npt.ArrayLike, landmarks: npt.ArrayLike | None) -> Faces:
+    b, s = np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(scores, np.float32).reshape(-1)
+    order = np.lexsort((b[:, 0], -s))
+    points = None if landmarks is None else np.asarray(landmarks, np.float32).reshape(-1, 5, 2)[order]
+    return Faces(b[order], s[order], points)
+
+
+class MtcnnDetector:
+    """MTCNN (Zhang et al. 2016) as facenet-pytorch has it, whose wheel carries the weights."""
+
+    name = "mtcnn"
+
+    def __init__(self, device: str, min_face_size: int) -> None:
+        from facenet_pytorch import MTCNN
+
+        self._min_face_size = min_face_size
+        self._mtcnn = MTCNN(keep_all=True, select_largest=False, min_face_size=min_face_size, device=device)
+        # Batches pay on a GPU only; on CPUs facenet-pytorch is faster frame by frame.
+        self._batched = device != "cpu"
+
+    def detect(self, frames: Sequence[Image]) -> list[Faces]:
+        pictures = [_checked(f) for f in frames]
+        results: list[Faces | None] = [None] * len(pictures)
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for index, picture in enumerate(pictures):
+            if min(picture.shape[:2]) < self._min_face_size:
+                # The image pyramid would have no level: no face of the asked size fits in.
+                results[index] = _sorted([], [], [])
+            else:
+                by_shape.setdefault(picture.shape if self._batched else (index,), []).append(index)
+        for indices in by_shape.values():
+            found = self._mtcnn.detect([pictures[i] for i in indices], landmarks=True)
+            for index, boxes, scores, points in zip(indices, *found, strict=True):
+                results[index] = _sorted([], [], []) if boxes is None else _sorted(boxes, scores, points)
+        return [faces for faces in results if faces is not None]
+
+
+class HaarDetector:
+    """Viola-Jones with OpenCV's frontal-face cascade; a fast alternative without landmarks.
+
+    The score is a logistic of the cascade's level weight: it orders faces, it is no probability.
+    """
+
+    name = "haar"
+
+    def __init__(self, device: str, min_face_size: int) -> None:
+        del device
+        self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+        self._min = (min_face_size, min_face_size)
+
+    def detect(self, frames: Sequence[Image]) -> list[Faces]:
+        return [self._one(_checked(f)) for f in frames]
+
+    def _one(self, frame: Image) -> Faces:
+        if min(frame.shape[:2]) < 24:  # the cascade's own window
+            return _sorted([], [], None)
+        grey = cv2.equalizeHist(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
+        boxes, _, weights = self._cascade.detectMultiScale3(
+            grey, scaleFactor=1.1, minNeighbors=5, minSize=self._min, outputRejectLevels=True
+        )
+        xywh = np.asarray(boxes, np.float32).reshape(-1, 4)
+        scores = 1 / (1 + np.exp(-np.asarray(weights, np.float32).reshape(-1)))
+        return _sorted(np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]), scores, None)
+
+
+class DlibDetector:
+    """dlib's HOG frontal detector (Dalal and Triggs 2005; King 2009), without landmarks.
+
+    It finds faces of 80 pixels and more, so the picture is resized until the smallest wanted face has 80. The score
+    is a logistic of dlib's: it orders faces, it is no probability.
+    """
+
+    name = "dlib"
+    _window = 80
+
+    def __init__(self, device: str, min_face_size: int) -> None:
+        del device
+        try:
+            import dlib
+        except ImportError:
+            raise InputError("detector dlib: dlib is not installed; install the extra 'dlib' or choose mtcnn") from None
+        self._detect = dlib.get_frontal_face_detector()
+        self._scale = self._window / min_face_size
+
+    def detect(self, frames: Sequence[Image]) -> list[Faces]:
+        return [self._one(_checked(f)) for f in frames]
+
+    def _one(self, frame: Image) -> Faces:
+        height, width = frame.shape[:2]
+        size = (max(1, round(width * self._scale)), max(1, round(height * self._scale)))
+        if min(size) < self._window:
+            return _sorted([], [], None)
+        shrinking = self._scale < 1
+        resized = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+        rectangles, scores, _ = self._detect.run(resized, 0, 0.0)
+        boxes = [(r.left(), r.top(), r.right() + 1, r.bottom() + 1) for r in rectangles]
+        return _sorted(
+            np.asarray(boxes, np.float32).reshape(-1, 4) / self._scale, 1 / (1 + np.exp(-np.asarray(scores))), None
+        )
+
+
+DETECTORS: dict[str, Callable[[str, int], Detector]] = {
+    "mtcnn": MtcnnDetector,
+    "haar": HaarDetector,
+    "dlib": DlibDetector,
+}
+
+
+def create_detector(name: str, *, device: str = "cpu", min_face_size: int = 20) -> Detector:
+    """A detector by name.
+
+    Args:
+        name: "mtcnn", "haar" or "dlib".
+        device: "cpu" or a torch device such as "cuda"; Haar and dlib always use the CPU.
+        min_face_size: shorter side of the smallest face looked for, in pixels.
+
+    Raises:
+        InputError: the name is unknown, the size is below 12 pixels, or the device is not there.
+    """
+    if name not in DETECTORS:
+        raise InputError(f"unknown detector {name!r}; choose one of {', '.join(DETECTORS)}")
+    if min_face_size < 12:
+        raise InputError(f"min_face_size {min_face_size} is too small; the least is 12 pixels")
+    return DETECTORS[name](resolve_device(device), min_face_size)
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" becomes "cuda" where there is one, else "cpu".
+
+    Raises:
+        InputError: a GPU is asked for and there is none.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not torch.cuda.is_available():
+        raise InputError(f"device {device!r}: no GPU is usable here; use 'cpu' or 'auto'")
+    return device
+
+
+_NOSE_DEPTH = 0.55
+"""How far the nose tip stands before the eyes, in inter-ocular distances (adult mean, Farkas 1994: 35 of 63 mm)."""
+
+
+def yaw_degrees(landmarks: Floats | None) -> list[float | None]:
+    """Head yaw in degrees from the five landmarks, positive when the nose points to the picture's right.
+
+    The nose's sideways shift from the middle of the eyes, along the line through them, over the eyes' distance is
+    depth x tan(yaw) under a weak-perspective head. None without landmarks or with eyes in one point.
+    """
+    if landmarks is None:
+        return []
+    yaws: list[float | None] = []
+    for left, right, nose, *_ in np.asarray(landmarks, np.float64):
+        axis = right - left
+        distance2: Any = axis @ axis
+        if distance2 < 1e-6:
+            yaws.append(None)
+            continue
+        shift = float((nose - (left + right) / 2) @ axis / distance2)
+        yaws.append(float(np.degrees(np.arctan(shift / _NOSE_DEPTH))))
+    return yaws

@@ -1,0 +1,8 @@
+"""Made-up rows for the views, and METRICS transcribed naively to compare them with."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Any
+
+import pytest
+from helpers_live import chain, chunk, outcome, people, wall
+
+from risa_ray.live import Alert, Rolling, Rules
+
+HAPPY, SAD, PLAIN = (0.8, "happiness"), (-0.6, "sadness"), (0.0, "neutral")
+
+
+class Run:
+    """A camera that shows somebody, a second at a time."""
+
+    def __init__(self, rule: dict[str, Any], **config: Any) -> None:
+        self.config = chain(alerts=[{"id": "r", **rule}], **config)
+        self.rolling = Rolling(self.config)
+        self.rules = Rules(self.config)
+        self.second = 0
+
+    def show(self, tracks: dict[str, tuple[float, str]], seconds: int = 1, zones: Any = None) -> list[Alert]:
+        fired = []
+        for _ in range(seconds):
+            named = {f"{name}{self.second // 1000}": mood for name, mood in tracks.items()}
+            places = {f"{name}{self.second // 1000}": z for name, z in (zones or {}).items()}
+            self.rolling.add(people(named, 1, start_seq=self.second * 5, zones=places), wall(self.second + 1))
+            self.second += 1
+            fired += self.rules.evaluate(self.rolling, wall(self.second))
+        return fired
+
+
+def test_fires_once_while_the_figure_stays_past_its_threshold() -> None:
+    run = Run({"figure": "people", "above": 1, "cooldown_s": 0})
+    assert run.show({"a": PLAIN}, 3) == []
+    fired = run.show({"a": PLAIN, "b": PLAIN}, 5)
+    assert len(fired) == 1
+    alert = fired[0]
+    assert (alert.rule_id, alert.store_id, alert.camera_id, alert.zone_id) == ("r", "007", "front", None)
+    assert (alert.figure, alert.value, alert.threshold, alert.direction) == ("people", 2, 1, "above")
+    assert alert.fired_at.tzinfo is UTC
+    assert len(alert.alert_id) == 32
+
+
+def test_must_hold_for_its_time() -> None:
+    run = Run({"figure": "people", "above": 1, "for_s": 3})
+    assert run.show({"a": PLAIN, "b": PLAIN}, 3) == []
+    assert len(run.show({"a": PLAIN, "b": PLAIN}, 2)) == 1
+
+
+def test_an_interruption_starts_the_time_anew() -> None:
+    run = Run({"figure": "people", "above": 1, "for_s": 4})
+    assert run.show({"a": PLAIN, "b": PLAIN}, 3) == []
+    assert run.show({}, 3) == []
+    assert run.show({"a": PLAIN, "b": PLAIN}, 4) == []
+
+
+def test_re_arms_after_the_figure_came_back_but_not_within_the_cooldown() -> None:
+    run = Run({"figure": "people", "above": 1, "cooldown_s": 20})
+    two = {"a": PLAIN, "b": PLAIN}
+    assert len(run.show(two, 3)) == 1
+    assert run.show({}, 4) == []
+    assert run.show(two, 3) == [], "still cooling down"
+    assert run.show({}, 4) == []
+    assert run.show(two, 3) == []
+    assert run.show({}, 10) == []
+    assert len(run.show(two, 3)) == 1
+
+
+def test_a_condition_that_outlasts_the_cooldown_is_told_then() -> None:
+    run = Run({"figure": "people", "above": 1, "cooldown_s": 12})
+    two = {"a": PLAIN, "b": PLAIN}
+    assert len(run.show(two, 2)) == 1
+    run.show({}, 4)
+    assert len(run.show(two, 10)) == 1
+
+
+def test_mood_rules_obey_the_floor_and_min_tracks() -> None:
+    rule = {"figure": "net_sentiment", "below": -0.2}
+    sad = {name: SAD for name in "abc"}
+    assert Run(rule, k=4).show(sad, 5) == []
+    assert len(Run(rule, k=3).show(sad, 5)) == 1
+    assert Run({**rule, "min_tracks": 4}, k=1).show(sad, 5) == []
+
+
+def test_a_rule_per_zone_fires_where_it_holds() -> None:
+    run = Run({"figure": "negative_share", "above": 0.5, "per": "zone", "severity": "critical"})
+    fired = run.show({"a": SAD, "b": HAPPY}, 5, {"a": ("desk",), "b": ("shelf",)})
+    assert [(a.zone_id, a.value, a.severity) for a in fired] == [("desk", 1.0, "critical")]
+
+
+def test_a_rule_for_one_zone_leaves_the_others_alone() -> None:
+    run = Run({"figure": "people", "above": 0, "zone": "shelf"})
+    fired = run.show({"a": SAD, "b": HAPPY}, 3, {"a": ("desk",), "b": ("shelf",)})
+    assert [a.zone_id for a in fired] == ["shelf"]
+
+
+def test_an_empty_store_is_not_a_dead_camera() -> None:
+    rule = {"figure": "people", "below": 1, "for_s": 5}
+    empty = Run(rule, source="rtsp://shop/1")
+    assert len(empty.show({}, 8)) == 1
+    dead = Run(rule, source="rtsp://shop/1")
+    dead.show({"a": PLAIN}, 2)
+    assert [a for s in range(2, 200, 5) for a in dead.rules.evaluate(dead.rolling, wall(s))] == []
+
+
+def test_delay_needs_no_people() -> None:
+    config = chain(alerts=[{"id": "slow", "figure": "delay_p95_s", "above": 1.5}])
+    rolling, rules = Rolling(config), Rules(config)
+    rolling.add(chunk([outcome(s, s / 5) for s in range(10)]), now=wall(4))
+    assert [a.rule_id for a in rules.evaluate(rolling, wall(4))] == ["slow"]
+
+
+def test_each_rule_sees_its_own_window() -> None:
+    rules = [
+        {"id": "short", "figure": "net_sentiment", "above": 0.5, "window_s": 5},
+        {"id": "long", "figure": "net_sentiment", "above": 0.5, "window_s": 120},
+    ]
+    config = chain(alerts=rules)
+    rolling, machine = Rolling(config), Rules(config)
+    rolling.add(people({"a": SAD, "b": SAD}, 5))
+    rolling.add(people({"c": HAPPY, "d": HAPPY}, 10, start_seq=50))
+    fired = machine.evaluate(rolling, wall(20))
+    assert [(a.rule_id, a.window_s) for a in fired] == [("short", 5)]
+
+
+@pytest.mark.parametrize(
+    ("figure", "limit"),
+    [("people", 0), ("net_sentiment", -1.5), ("negative_share", -0.1), ("unknown_share", -0.1), ("delay_p95_s", 0)],
+)
+def test_texts_speak_of_what_is_seen(figure: str, limit: float) -> None:
+    (alert,) = Run({"figure": figure, "above": limit, "cooldown_s": 900}).show({"a": SAD}, 3)
+    assert "front" in alert.text
+    assert "feel" not in alert.text
+    if figure in ("net_sentiment", "negative_share"):
+        assert "apparent expression" in alert.text
+    assert "\n" not in alert.text
+
+
+def test_the_users_own_text_is_kept() -> None:
+    (alert,) = Run({"figure": "people", "above": 0, "text": "Open a second till"}).show({"a": PLAIN})
+    assert alert.text == "Open a second till"

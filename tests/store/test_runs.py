@@ -1,0 +1,96 @@
+"""Whether a run started again goes on, starts over, or is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from risa_ray.errors import InputError
+from risa_ray.store.errors import StoreError
+from risa_ray.store.process import ProcessId
+from risa_ray.store.runs import RunSource, complete, renew, start_run
+
+AT = datetime(2026, 11, 22, 10, 0, 0, 123456, tzinfo=UTC)
+FILE = RunSource("007", "film.mp4 12345 678", False, AT)
+LIVE = RunSource("007", "rtsp://camera/1", True, AT)
+
+
+def at(now: float) -> Callable[[], float]:
+    return lambda: now
+
+
+def test_an_interrupted_run_keeps_its_file_sessions(tmp_path: Path) -> None:
+    first = start_run(str(tmp_path), {"a": FILE, "b": LIVE}, "model-1", clock=at(1000))
+    later = FILE._replace(started_at=datetime(2027, 1, 1, tzinfo=UTC))
+    second = start_run(str(tmp_path), {"a": later, "b": LIVE}, "model-1", clock=at(1031))
+    assert second.resumed
+    assert not first.resumed
+    assert second.run_id == first.run_id
+    assert second.sessions["a"] == first.sessions["a"]
+    assert second.sessions["b"].session_id != first.sessions["b"].session_id
+
+
+def test_a_run_that_is_alive_is_refused_in_one_line(tmp_path: Path) -> None:
+    run = start_run(str(tmp_path), {"a": FILE}, "model-1", clock=at(1000))
+    with pytest.raises(InputError, match=f"run {run.run_id} .*process {run.pid}") as caught:
+        start_run(str(tmp_path), {"a": FILE}, "model-1", clock=at(1029))
+    assert "\n" not in str(caught.value)
+
+
+def test_renewing_keeps_a_run_alive(tmp_path: Path) -> None:
+    run = start_run(str(tmp_path), {"a": FILE}, "model-1", clock=at(1000))
+    renew(run, clock=at(1025))
+    with pytest.raises(InputError):
+        start_run(str(tmp_path), {"a": FILE}, "model-1", clock=at(1050))
+    start_run(str(tmp_path), {"a": FILE}, "model-1", clock=at(1056))
+    with pytest.raises(StoreError, match="resumed by another process"):
+        renew(run, clock=at(1057))
+
+
+def test_a_dead_process_is_resumed_at_once(tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from datetime import UTC, datetime
+        from risa_ray.store.runs import start_run
+        run = start_run(sys.argv[1], {"a": ("007", "film.mp4", False, datetime(2026, 1, 1, tzinfo=UTC))}, "m")
+        print(run.run_id)
+    """
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
+    run = start_run(str(tmp_path), {"a": FILE._replace(fingerprint="film.mp4")}, "m")
+    assert (run.run_id, run.resumed) == (done.stdout.strip(), True)
+
+
+@pytest.mark.parametrize("other", ["settings", "file", "camera"])
+def test_other_work_is_another_run(tmp_path: Path, other: str) -> None:
+    first = start_run(str(tmp_path), {"a": FILE}, "model-1")
+    source = FILE._replace(fingerprint="other") if other == "file" else FILE
+    second = start_run(
+        str(tmp_path), {"b" if other == "camera" else "a": source}, "model-2" if other == "settings" else "model-1"
+    )
+    assert first.run_id != second.run_id
+
+
+def test_a_completed_run_starts_over(tmp_path: Path) -> None:
+    first = start_run(str(tmp_path), {"a": FILE}, "model-1")
+    complete(first)
+    second = start_run(str(tmp_path), {"a": FILE}, "model-1")
+    assert not second.resumed
+    assert second.run_id != first.run_id
+    assert second.sessions["a"].session_id != first.sessions["a"].session_id
+
+
+def test_a_process_knows_whether_it_lives() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    me = ProcessId.own()
+    place = me.token.rsplit(" ", 1)[0]
+    assert me.is_dead() is False
+    assert ProcessId(me.host, child.pid, f"{place} 1").is_dead() is True, "the number belongs to another process now"
+    child.kill()
+    child.wait()
+    assert ProcessId(me.host, child.pid, f"{place} 1").is_dead() is True
+    assert ProcessId("elsewhere", me.pid, "another boot 1").is_dead() is None

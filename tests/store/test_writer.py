@@ -1,0 +1,352 @@
+"""What a reader and an analyst rely on: nothing twice, nothing lost, every frame accounted for."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from risa_ray.errors import InputError
+from risa_ray.store.errors import GapError, StoreError
+from risa_ray.store.table import Table
+from risa_ray.store.writer import Writer
+
+FRAMES_ORDER = ("camera_id", "session_id", "window_start")
+FACES_ORDER = ("session_id", "frame_seq", "face_index")
+
+
+class Clock:
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def writer(tmp_path: Path, clock: Clock) -> Writer:
+    return Writer(str(tmp_path), "run1", clock)
+
+
+def finish(writer: Writer, state: str = "complete", session_id: str = "s1", note: str = "") -> None:
+    writer.close_session(session_id, state, note)
+    writer.flush()
+
+
+def test_one_row_per_face_with_every_column(writer: Writer, tmp_path: Path, tools: Any) -> None:
+    assert writer.open_session(tools.session()) == -1
+    writer.add(tools.chunk(0, 9))
+    finish(writer)
+    rows = tools.rows(tmp_path, "observations", FACES_ORDER)
+    assert [(r["frame_seq"], r["face_index"]) for r in rows] == [(s, i) for s in range(10) for i in range(s % 3)]
+    assert rows[0]["captured_at"] == tools.START + timedelta(seconds=0.5)
+    assert rows[0]["store_id"] == "007"
+    assert rows[0]["zone_ids"] == ["z1"]
+    assert rows[0]["p_neutral"] == pytest.approx(0.3)
+    assert rows[0]["model_id"] == "model-1"
+
+
+def test_a_window_counts_every_frame_once(writer: Writer, tmp_path: Path, tools: Any) -> None:
+    writer.open_session(tools.session())
+    writer.add(tools.chunk(0, 39, cause=lambda s: "stale" if s % 10 == 3 else "poison" if s == 5 else None))
+    finish(writer, "broken", note="the file ends early")
+    rows = tools.rows(tmp_path, "frames", FRAMES_ORDER)
+    assert [r["window_start"].second for r in rows] == [50, 0, 10]
+    assert [(r["first_seq"], r["last_seq"]) for r in rows] == [(0, 9), (10, 29), (30, 39)]
+    assert [(r["read"], r["analysed"], r["dropped_stale"], r["dropped_poison"]) for r in rows] == [
+        (10, 8, 1, 1),
+        (20, 18, 2, 0),
+        (10, 9, 1, 0),
+    ]
+    assert [r["state"] for r in rows] == ["reading", "reading", "broken"]
+    assert rows[2]["note"] == "the file ends early"
+    assert sum(r["faces"] for r in rows) == len(tools.rows(tmp_path, "observations"))
+
+
+def test_files_are_sorted_partitioned_and_zstd(writer: Writer, tmp_path: Path, tools: Any) -> None:
+    midnight = datetime(2026, 11, 22, 23, 59, 58, tzinfo=UTC)
+    for name in ("s1", "s2"):
+        writer.open_session(tools.session(name))
+        writer.add(tools.chunk(0, 9, session_id=name, start=midnight))
+    writer.flush()
+    files = sorted((tmp_path / "observations").glob("date=*/store_id=007/*.parquet"))
+    assert [f.parent.parent.name for f in files] == ["date=2026-11-22", "date=2026-11-23"]
+    for file in files:
+        times = pq.ParquetFile(file).read(columns=["captured_at"])["captured_at"].to_pylist()
+        assert times == sorted(times)
+        assert pq.ParquetFile(file).metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_a_chunk_sent_twice_is_stored_once(writer: Writer, tmp_path: Path, tools: Any) -> None:
+    writer.open_session(tools.session())
+    for _ in range(2):
+        writer.add(tools.chunk(0, 5))
+        writer.add(tools.chunk(3, 9))
+        writer.flush()
+    finish(writer)
+    writer.add(tools.chunk(0, 9))
+    writer.close_session("s1", "complete")
+    writer.flush()
+    assert len(tools.rows(tmp_path, "observations")) == sum(s % 3 for s in range(10))
+    assert sum(r["read"] for r in tools.rows(tmp_path, "frames")) == 10
+
+
+def test_a_gap_is_refused_with_the_frame_to_send(writer: Writer, tools: Any) -> None:
+    writer.open_session(tools.session())
+    writer.add(tools.chunk(0, 3))
+    with pytest.raises(GapError) as caught:
+        writer.add(tools.chunk(6, 8))
+    assert caught.value.expected_seq == 4
+    writer.add(tools.chunk(4, 8))
+
+
+def test_an_unknown_session_is_refused(writer: Writer, tools: Any) -> None:
+    with pytest.raises(KeyError):
+        writer.add(tools.chunk(0, 3))
+
+
+def test_acknowledged_is_the_end_of_the_last_whole_window(writer: Writer, tmp_path: Path, tools: Any) -> None:
+    writer.open_session(tools.session())
+    writer.add(tools.chunk(0, 14))
+    assert writer.flush() == {"s1": 9}
+    assert Writer(str(tmp_path), "run1").open_session(tools.session()) == 9
+    writer.close_session("s1", "stopped")
+    assert writer.flush() == {"s1": 14}
+    assert writer.flush() == {}
+
+
+def test_no_faces_still_acknowledge_without_files(writer: Writer, tmp_path: Path, tools: Any) -> None:
+    writer.open_session(tools.session())
+    writer.add(tools.chunk(0, 14, faces=lambda s: 0))
+    assert writer.flush() == {"s1": 9}
+    assert list((tmp_path / "observations").rglob("*.parquet")) == []
+    assert Writer(str(tmp_path), "run1").open_session(tools.session()) == 9
+
+
+def test_delay_runs_from_arrival_to_the_commit(writer: Writer, tmp_path: Path, clock: Clock, tools: Any) -> None:
+    writer.open_session(tools.session())
+    clock.now = 1001.0
+    writer.add(tools.chunk(0, 1, cause=lambda s: "stale" if s == 1 else None))
+    writer.flush()
+    clock.now = 1003.0
+    writer.add(tools.chunk(2, 2))
+    finish(writer)
+    (row,) = tools.rows(tmp_path, "frames")
+    assert (row["delay_p50_s"], row["delay_hist"]) == (1.5, [0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0])
+
+
+def test_lost_frames_are_accounted(writer: Writer, tmp_path: Path, tools: Any) -> None:
+    writer.open_session(tools.session(live=True))
+    writer.add(tools.chunk(0, 4))
+    writer.lost("s1", 7)
+    writer.lost("s1", 6)
+    finish(writer, "broken")
+    (row,) = tools.rows(tmp_path, "frames")
+    assert (row["read"], row["analysed"], row["dropped_lost_in_crash"], row["last_seq"]) == (8, 5, 3, 7)
+
+
+def test_heartbeats_cover_cameras_without_a_session(writer: Writer, tmp_path: Path, clock: Clock, tools: Any) -> None:
+    writer.open_session(tools.session())
+    for now in (1_000_001.0, 1_000_009.0, 1_000_010.0):
+        clock.now = now
+        writer.heartbeat({"cam1": ("007", "live"), "cam2": ("007", "backing_off")})
+        writer.flush()
+    again = Writer(str(tmp_path), "run1", clock)
+    again.heartbeat({"cam2": ("007", "backing_off")})
+    again.flush()
+    rows = tools.rows(tmp_path, "frames", FRAMES_ORDER)
+    assert [(r["camera_id"], r["read"], r["state"], r["session_id"]) for r in rows] == [
+        ("cam2", 0, "backing_off", None)
+    ] * 2
+    assert (rows[1]["window_start"] - rows[0]["window_start"]).total_seconds() == 10
+
+
+def test_a_session_without_a_frame_leaves_one_row(writer: Writer, tmp_path: Path, tools: Any) -> None:
+    for _ in range(2):
+        again = Writer(str(tmp_path), "run1")
+        again.open_session(tools.session())
+        again.close_session("s1", "broken", "no picture in it")
+        again.flush()
+    (row,) = tools.rows(tmp_path, "frames")
+    assert (row["read"], row["state"], row["note"], row["first_seq"]) == (0, "broken", "no picture in it", None)
+
+
+def test_alerts_are_stored(writer: Writer, tmp_path: Path, tools: Any) -> None:
+    alert = {
+        "alert_id": "a1", "rule_id": "r1", "store_id": "007", "camera_id": "cam1", "zone_id": None,
+        "figure": "people", "value": 5.0, "threshold": 4.0, "direction": "above", "tracks": 5, "window_s": 60.0,
+        "severity": "warning", "text": "many people", "fired_at": datetime(2026, 11, 22, 23, 59, tzinfo=UTC),
+    }  # fmt: skip
+    writer.add_alerts([alert])
+    writer.flush()
+    writer.flush()
+    (row,) = tools.rows(tmp_path, "alerts")
+    assert {name: row[name] for name in alert} == alert
+
+
+@contextmanager
+def no_space() -> Iterator[None]:
+    """The kernel refuses every write to a file, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_loses_nothing(writer: Writer, tmp_path: Path, tools: Any) -> None:
+    writer.open_session(tools.session())
+    writer.add(tools.chunk(0, 14))
+    caught: StoreError | None = None
+    with no_space():
+        try:
+            writer.flush()
+        except StoreError as error:
+            caught = error
+    assert str(tmp_path / "observations") in str(caught)
+    assert "\n" not in str(caught)
+    writer.add(tools.chunk(15, 19))
+    finish(writer)
+    assert len(tools.rows(tmp_path, "observations")) == sum(s % 3 for s in range(20))
+    assert sum(r["read"] for r in tools.rows(tmp_path, "frames")) == 20
+
+
+def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "data"
+    file.write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        Writer(str(file), "run1")
+
+
+def test_writers_share_a_dataset(tmp_path: Path, tools: Any) -> None:
+    def write(index: int) -> None:
+        names = {"session_id": f"s{index}", "camera_id": f"cam{index}"}
+        writer = Writer(str(tmp_path), f"run{index}")
+        writer.open_session(tools.session(**names))
+        for step in range(4):
+            writer.add(tools.chunk(step * 10, step * 10 + 9, **names))
+            writer.flush()
+        finish(writer, session_id=names["session_id"])
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
+    assert len(tools.rows(tmp_path, "observations")) == 3 * sum(s % 3 for s in range(40))
+    assert len(tools.rows(tmp_path, "frames")) == 9
+
+
+def test_a_writer_taken_for_dead_adds_nothing(tmp_path: Path, tools: Any) -> None:
+    """Two writers of the same session: whoever commits first wins, and the other one trims."""
+    old, new = Writer(str(tmp_path), "run1"), Writer(str(tmp_path), "run1")
+    for writer in (old, new):
+        writer.open_session(tools.session())
+        writer.add(tools.chunk(0, 25))
+    old.flush()
+    new.flush()
+    new.add(tools.chunk(26, 39))
+    old.add(tools.chunk(26, 33))
+    finish(new)
+    finish(old)
+    rows = tools.rows(tmp_path, "observations", FACES_ORDER)
+    assert [(r["frame_seq"], r["face_index"]) for r in rows] == [(s, i) for s in range(40) for i in range(s % 3)]
+    assert [r["read"] for r in tools.rows(tmp_path, "frames", FRAMES_ORDER)] == [10, 20, 10]
+
+
+def test_the_store_needs_neither_torch_nor_ray() -> None:
+    code = "import sys, risa_ray.store.writer, risa_ray.store.runs; sys.exit(bool({'torch', 'ray'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class CrashingTable(Table):
+    """Dies before or after its nth commit."""
+
+    def __init__(self, table: Table, fuse: dict[str, int]) -> None:
+        self.__dict__ = table.__dict__
+        self._fuse = fuse
+
+    def commit(self, rows: pa.Table | None, marks: Mapping[str, int]) -> None:
+        self._burn()
+        super().commit(rows, marks)
+        self._burn()
+
+    def _burn(self) -> None:
+        self._fuse["steps"] -= 1
+        if self._fuse["steps"] == 0:
+            raise Crash
+
+
+def run_session(data: Path, tools: Any, steps: list[tuple[int, bool]], crashes: list[int]) -> None:
+    """Send a session in pieces as a reader does: unacknowledged frames again after each crash of the writer."""
+    fuses = iter(crashes)
+    while True:
+        writer = Writer(str(data), "run1", Clock())
+        fuse = {"steps": next(fuses, 0)}
+        for name in ("_observations", "_frames"):
+            setattr(writer, name, CrashingTable(getattr(writer, name), fuse))
+        try:
+            sent = writer.open_session(tools.session())
+            for last, flush in steps:
+                if last > sent:
+                    writer.add(tools.chunk(sent + 1, last))
+                    sent = last
+                if flush:
+                    writer.flush()
+            finish(writer)
+            return
+        except Crash:
+            continue
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    pieces=st.lists(st.tuples(st.integers(1, 25), st.booleans()), min_size=1, max_size=6),
+    crashes=st.lists(st.integers(1, 12), max_size=4),
+)
+def test_a_writer_that_dies_anywhere_leaves_the_same_tables(
+    pieces: list[tuple[int, bool]], crashes: list[int], tools: Any
+) -> None:
+    steps, last = [], -1
+    for length, flush in pieces:
+        last += length
+        steps.append((last, flush))
+    folder = Path(tempfile.mkdtemp())
+    try:
+        run_session(folder / "calm", tools, steps, [])
+        run_session(folder / "rough", tools, steps, crashes)
+        for table, order in (("observations", FACES_ORDER), ("frames", FRAMES_ORDER)):
+            assert tools.rows(folder / "rough", table, order) == tools.rows(folder / "calm", table, order)
+        windows = tools.rows(folder / "rough", "frames", FRAMES_ORDER)
+        assert sum(w["read"] for w in windows) == last + 1
+        assert len({w["window_start"] for w in windows}) == len(windows)
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_the_log_is_checkpointed_and_cut(tmp_path: Path, tools: Any) -> None:
+    configuration = Table(str(tmp_path), "observations").delta.metadata().configuration
+    assert configuration["delta.checkpointInterval"] == "100"
+    assert DeltaTable(str(tmp_path / "observations")).metadata().partition_columns == ["date", "store_id"]

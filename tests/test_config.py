@@ -1,0 +1,434 @@
+"""A config is read as written, or refused with one line that a user can act on."""
+
+from __future__ import annotations
+
+import string
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from risa_ray.config import CameraConfig, ChainConfig, load_config, parse_config, redact, resolve_paths
+from risa_ray.errors import InputError
+
+Mapping = dict[str, Any]
+
+
+def camera(**keys: Any) -> Mapping:
+    return {"id": "till", "source": "till.mp4"} | keys
+
+
+def chain(*cameras: Mapping, **keys: Any) -> Mapping:
+    return {"stores": [{"id": "centre", "cameras": list(cameras or [camera()])}]} | keys
+
+
+def zone(**keys: Any) -> Mapping:
+    return {"id": "shelf", "kind": "product", "polygon": [[0, 0], [0.5, 0], [0.5, 0.5]]} | keys
+
+
+def alert(**keys: Any) -> Mapping:
+    return {"id": "busy", "figure": "people", "above": 3} | keys
+
+
+def content(start: Any, end: Any) -> Mapping:
+    return chain(camera(zones=[zone(kind="screen", content=[{"id": "ad", "from": start, "to": end}])]))
+
+
+def refusal(raw: Mapping) -> str:
+    with pytest.raises(InputError) as caught:
+        parse_config(raw, "shop.yaml")
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith("shop.yaml: ")
+    return line.removeprefix("shop.yaml: ")
+
+
+REFUSED: list[tuple[str, Mapping, list[str]]] = [
+    (
+        "zone outside the picture",
+        chain(camera(zones=[zone(polygon=[[0, 0], [1.2, 0], [1, 1]])])),
+        ["stores[centre].cameras[till].zones[shelf].polygon[1][0]", "less than or equal to 1", "(got 1.2)"],
+    ),
+    (
+        "self-crossing polygon",
+        chain(camera(zones=[zone(polygon=[[0, 0], [1, 1], [1, 0], [0, 1]])])),
+        ["zones[shelf].polygon", "crosses itself", "in order around the zone"],
+    ),
+    (
+        "polygon without area",
+        chain(camera(zones=[zone(polygon=[[0, 0], [0.5, 0.5], [1, 1]])])),
+        ["zones[shelf].polygon", "no area", "not in one line"],
+    ),
+    (
+        "polygon of two corners",
+        chain(camera(zones=[zone(polygon=[[0, 0], [1, 1]])])),
+        ["zones[shelf].polygon", "give at least 3"],
+    ),
+    (
+        "unknown zone kind",
+        chain(camera(zones=[zone(kind="prodct")])),
+        ["zones[shelf].kind", "'product'", "(got 'prodct')"],
+    ),
+    (
+        "zone id twice",
+        chain(camera(zones=[zone(), zone()])),
+        ["cameras[till]", "zone id 'shelf' is used twice", "camera till"],
+    ),
+    (
+        "unknown detector",
+        chain(camera(detector="yolo")),
+        ["cameras[till].detector", "'mtcnn', 'haar' or 'dlib'", "(got 'yolo')"],
+    ),
+    ("too small faces", chain(camera(min_face_size=5)), ["cameras[till].min_face_size", "12", "(got 5)"]),
+    ("negative rate", chain(camera(sampling_fps=-1)), ["cameras[till].sampling_fps", "greater than 0", "(got -1)"]),
+    ("no number", chain(camera(sampling_fps=float("nan"))), ["cameras[till].sampling_fps", "finite", "(got nan)"]),
+    (
+        "naive start",
+        chain(camera(start="2026-11-22T09:00:00")),
+        ["cameras[till].start", "with its zone", "+01:00", "(got '2026-11-22T09:00:00')"],
+    ),
+    (
+        "naive content",
+        content("2026-11-22T09:00:00", "2026-11-22T10:00:00+01:00"),
+        ["content[ad]", "with their zone", "+01:00"],
+    ),
+    (
+        "content that ends first",
+        content("2026-11-22T10:00:00+01:00", "2026-11-22T09:00:00+01:00"),
+        ["content[ad]", "'to' must come after 'from'"],
+    ),
+    (
+        "unknown time zone",
+        {"stores": [{"id": "centre", "timezone": "Berlin", "cameras": [camera()]}]},
+        ["stores[centre].timezone", "'Berlin'", "such as Europe/Berlin"],
+    ),
+    (
+        "camera id twice",
+        chain(camera(), camera(source="b.mp4")),
+        ["camera id 'till' is used twice", "unique in the chain"],
+    ),
+    (
+        "camera id twice in two stores",
+        {"stores": [{"id": "a", "cameras": [camera()]}, {"id": "b", "cameras": [camera()]}]},
+        ["camera id 'till' is used twice"],
+    ),
+    (
+        "store id twice",
+        {"stores": [{"id": "a", "cameras": [camera()]}, {"id": "a", "cameras": [camera(id="b")]}]},
+        ["store id 'a' is used twice"],
+    ),
+    ("alert id twice", chain(alerts=[alert(), alert()]), ["alert id 'busy' is used twice"]),
+    (
+        "alert on unknown camera",
+        chain(alerts=[alert(camera="door")]),
+        ["alert busy", "no camera 'door'", "there are till"],
+    ),
+    (
+        "alert on unknown zone",
+        chain(camera(zones=[zone()]), alerts=[alert(zone="door")]),
+        ["alert busy", "no zone 'door'", "there are shelf"],
+    ),
+    (
+        "alert on a staff zone",
+        chain(camera(zones=[zone(), zone(id="desk", kind="staff")]), alerts=[alert(zone="desk")]),
+        ["alert busy", "no zone 'desk' that people are counted in", "there are shelf"],
+    ),
+    (
+        "alert on a zone of another camera",
+        chain(camera(zones=[zone()]), camera(id="door"), alerts=[alert(camera="door", zone="shelf")]),
+        ["no zone 'shelf'", "there are none"],
+    ),
+    ("both thresholds", chain(alerts=[alert(below=1)]), ["alerts[busy]", "either 'above' or 'below'"]),
+    ("no threshold", chain(alerts=[alert(above=None)]), ["alerts[busy]", "either 'above' or 'below'"]),
+    ("threshold that no figure passes", chain(alerts=[alert(above=float("nan"))]), ["alerts[busy].above", "finite"]),
+    (
+        "misspelt key",
+        chain(camera(samplingfps=3)),
+        ["cameras[till].samplingfps", "unknown key", "did you mean 'sampling_fps'?"],
+    ),
+    ("misspelt top-level key", chain(pipline={}), ["pipline", "did you mean 'pipeline'?"]),
+    (
+        "misspelt alias",
+        chain(camera(zones=[zone(content=[{"id": "ad", "form": 1}])])),
+        ["content[ad].form", "did you mean 'from'?"],
+    ),
+    ("unlike key", chain(camera(quality=3)), ["cameras[till].quality", "known here: id, source, name"]),
+    ("no store", {"stores": []}, ["stores", "give at least 1"]),
+    ("nothing under stores", {"stores": None}, ["stores", "must be a list", "(got None)"]),
+    ("no stores key", {"chain": "x"}, ["stores", "missing"]),
+    ("number for an id", {"stores": [{"id": 7, "cameras": [camera()]}]}, ["stores[0].id", "quotes", "(got 7)"]),
+    (
+        "id with a space",
+        {"stores": [{"id": "my shop", "cameras": [camera()]}]},
+        ["stores[my shop].id", "letters, digits", "'my shop'"],
+    ),
+    ("camera that is no mapping", chain(camera(), "door.mp4"), ["cameras[1]", "mapping", "'door.mp4'"]),  # type: ignore[arg-type]
+    (
+        "unknown device",
+        chain(pipeline={"device": "gpu"}),
+        ["pipeline.device", "'auto', 'cpu' or 'cuda'", "(got 'gpu')"],
+    ),
+    ("no privacy", chain(privacy={"k": 0}), ["privacy.k", "greater than or equal to 1", "(got 0)"]),
+    ("value over two lines", chain(camera(detector="mt\ncnn")), ["cameras[till].detector"]),
+]
+
+
+@pytest.mark.parametrize(("raw", "parts"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
+def test_a_fault_is_one_line_with_key_value_and_way_out(raw: Mapping, parts: list[str]) -> None:
+    line = refusal(raw)
+    assert [p for p in parts if p not in line] == [], line
+
+
+def test_only_real_faults_are_counted() -> None:
+    assert "more" not in refusal(chain(camera(detector="yolo")))
+    assert refusal(chain(camera(detector="yolo", sampling_fps=0))).endswith("; and 1 more")
+
+
+def test_a_misspelt_key_comes_before_the_one_that_is_missing_by_it() -> None:
+    assert refusal(chain({"id": "till", "sorce": "a.mp4"})).startswith(
+        "stores[centre].cameras[till].sorce: unknown key"
+    )
+
+
+def test_a_long_value_is_cut_short() -> None:
+    assert len(refusal(chain(camera(detector="x" * 5000)))) < 300
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        chain(camera(detector="rtsp://admin:Geheim7@10.0.0.5/1")),
+        chain("rtsp://admin:Geheim7@10.0.0.5/1"),  # type: ignore[arg-type]
+        chain({"id": "till", "rtsp://admin:Geheim7@10.0.0.5/1": None}),
+        chain({"id": "rtsp://admin:Geheim7@10.0.0.5/1", "source": "x"}),
+        chain(camera(zones="http://10.0.0.5/video?user=admin&password=Geheim7")),
+    ],
+)
+def test_no_credentials_in_errors(raw: Mapping) -> None:
+    assert "Geheim7" not in refusal(raw)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "part"),
+    [
+        ("stores:\n  - id: a\n   cameras: [\n", ":3", "not valid YAML"),
+        ("stores:\n\t- id: a\n", ":2", "not valid YAML"),
+        (
+            "stores:\n- id: a\n  cameras:\n  - id: c\n    source: a\n    source: b\n",
+            ":6",
+            "key 'source' is given twice",
+        ),
+        ("stores:\n- id: a\n  cameras:\n  - id: c\n    source: a\n    start: 2026-13-01\n", ":6", "month"),
+        ("a: !!python/object:os.system {}\n", ":1", "not valid YAML"),
+        ("", "", "expected a mapping with 'stores:'"),
+        ("# nothing yet\n", "", "expected a mapping with 'stores:'"),
+        ("- a\n- b\n", "", "expected a mapping with 'stores:'"),
+        ("just text\n", "", "expected a mapping with 'stores:'"),
+        ("\x01", "", "not valid YAML"),
+    ],
+)
+def test_a_broken_file_is_named_with_the_line(tmp_path: Path, text: str, line: str, part: str) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}{line}: ")
+    assert part in message
+    assert "\n" not in message
+
+
+def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no-such\.yaml: no such config file; see configs/"):
+        load_config(tmp_path / "no-such.yaml")
+    with pytest.raises(InputError, match="cannot be read as a config file"):
+        load_config(tmp_path)
+    (tmp_path / "latin1.yaml").write_bytes("chain: Köln".encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        load_config(tmp_path / "latin1.yaml")
+
+
+def test_a_merged_key_is_not_a_key_given_twice(tmp_path: Path) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text(
+        "stores:\n- id: a\n  cameras:\n"
+        "  - &base {id: c1, source: a.mp4, detector: haar}\n  - {<<: *base, id: c2}\n  - {<<: *base, id: c3}\n"
+    )
+    assert [(c.id, c.detector) for _, c in load_config(path).cameras()] == [
+        ("c1", "haar"),
+        ("c2", "haar"),
+        ("c3", "haar"),
+    ]
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    sources = ["door.mp4", "/films/till.mp4", "rtsp://h/1", "http://h/1", "usb:0", "usb:/dev/video0", "demo:front"]
+    raw = chain(
+        *(camera(id=f"c{i}", source=s) for i, s in enumerate(sources)),
+        data="../tables",
+        pipeline={"model": "own.safetensors"},
+    )
+    (folder / "shop.yaml").write_text(yaml.safe_dump(raw))
+    monkeypatch.chdir(tmp_path)
+    config = load_config(Path("etc/shop.yaml"))
+    assert [c.source for _, c in config.cameras()] == [str(folder / "door.mp4"), *sources[1:]]
+    assert Path(config.data).resolve() == tmp_path / "tables"
+    assert Path(config.data).is_absolute()
+    assert config.pipeline.model == str(folder / "own.safetensors")
+
+
+def test_data_in_an_object_store_and_model_names_stay(tmp_path: Path) -> None:
+    config = resolve_paths(parse_config(chain(data="s3://bucket/tables"), "x"), tmp_path)
+    assert config.data == "s3://bucket/tables"
+    assert config.pipeline.model == "default"
+
+
+def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = resolve_paths(parse_config(chain(camera(source="~/a.mp4")), "x"), Path("/elsewhere"))
+    assert next(config.cameras())[1].source == str(tmp_path / "a.mp4")
+
+
+def test_times_with_a_zone_are_taken_as_yaml_reads_them(tmp_path: Path) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text("stores: [{id: a, cameras: [{id: c, source: a.mp4, start: 2026-11-22T09:00:00+01:00}]}]")
+    start = next(load_config(path).cameras())[1].start
+    assert start is not None
+    assert start.isoformat() == "2026-11-22T09:00:00+01:00"
+
+
+def test_the_shipped_examples_are_valid() -> None:
+    examples = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
+    assert examples
+    for path in examples:
+        assert list(load_config(path).cameras())
+
+
+def test_a_camera_config_can_be_a_key() -> None:
+    one, other = (CameraConfig.model_validate(camera(zones=[zone()])) for _ in range(2))
+    assert {one: 1}[other] == 1
+
+
+identifiers = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,11}", fullmatch=True)
+positive = st.floats(0.01, 200, allow_nan=False)
+offsets = st.integers(-12, 14).map(lambda hours: timezone(timedelta(hours=hours)))
+times = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=offsets)
+
+
+@st.composite
+def zones(draw: st.DrawFn) -> Mapping:
+    x, y = draw(st.floats(0, 0.5)), draw(st.floats(0, 0.5))
+    w, h = draw(st.floats(0.01, 0.5)), draw(st.floats(0.01, 0.5))
+    kinds = st.sampled_from(["entrance", "exit", "product", "service", "queue", "checkout", "screen", "staff", "mask"])
+    return {
+        "id": draw(identifiers),
+        "kind": draw(kinds),
+        "polygon": [[x, y], [x + w, y], [x + w, y + h], [x, y + h]],
+        "tags": draw(st.lists(st.text(max_size=5), max_size=2)),
+        "look_yaw": draw(st.none() | st.floats(-90, 90)),
+        "target_wait_s": draw(positive),
+    }
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> Mapping:
+    ids = draw(st.lists(identifiers, min_size=1, max_size=4, unique=True))
+    cameras = [
+        {
+            "id": i,
+            "source": draw(st.text(min_size=1, max_size=20)),
+            "sampling_fps": draw(st.none() | positive),
+            "policy": draw(st.sampled_from([None, "every_frame", "freshest"])),
+            "detector": draw(st.sampled_from(["mtcnn", "haar", "dlib"])),
+            "start": draw(st.none() | times.map(lambda t: t.isoformat())),
+            "zones": draw(st.lists(zones(), max_size=2, unique_by=lambda z: z["id"])),
+        }
+        for i in ids
+    ]
+    cut = draw(st.integers(1, len(cameras)))
+    stores = [{"id": f"s{n}", "cameras": part} for n, part in enumerate((cameras[:cut], cameras[cut:])) if part]
+    threshold = {draw(st.sampled_from(["above", "below"])): draw(st.floats(-10, 10))}
+    alerts = draw(st.sampled_from([[], [{"id": "a", "figure": "people", "camera": ids[0]} | threshold]]))
+    return {"chain": draw(identifiers), "stores": stores, "alerts": alerts, "privacy": {"k": draw(st.integers(1, 99))}}
+
+
+@settings(max_examples=60, deadline=None)
+@given(chains())
+def test_a_valid_config_survives_yaml_and_back(raw: Mapping) -> None:
+    config = parse_config(raw, "x")
+    text = yaml.safe_dump(config.model_dump(mode="json", by_alias=True))
+    assert parse_config(yaml.safe_load(text), "x") == config
+    assert ChainConfig.model_validate_json(config.model_dump_json(by_alias=True)) == config
+
+
+SECRET = "S3cr3t"
+anything = st.text(alphabet=string.printable + "äß€", max_size=8)
+hosts = st.sampled_from(["10.0.0.5", "cam.shop.example:8554", "[fe80::1]:554"])
+
+
+@given(
+    anything.filter(lambda u: ":" not in u),
+    anything,
+    anything,
+    hosts,
+    st.sampled_from(["", "/live/1", "/a@2x/1", "/?a=b@c"]),
+)
+def test_no_password_survives_redaction_whatever_is_in_it(
+    user: str, before: str, after: str, host: str, path: str
+) -> None:
+    """Passwords stand in addresses as people type them: with '@', ':', '/', '?' and '#' unescaped."""
+    if any(mark in user for mark in "/?#"):
+        user = quote(user, safe="")
+    shown = redact(f"rtsp://{user}:{before}{SECRET}{after}@{host}{path}")
+    assert SECRET not in shown
+    assert shown.startswith("rtsp://***@")
+
+
+@given(
+    st.sampled_from(
+        ["user", "pass", "password", "pwd", "pw", "token", "access_token", "auth", "api_key", "X-Amz-Signature", "sig"]
+    ),
+    st.text(alphabet=string.ascii_letters + string.digits + "%+-_.~/:;@!$'()*,=?", max_size=8),
+    st.sampled_from(["?", "?a=1&", "#", "?a=1;"]),
+    st.sampled_from(["", "&b=2", "#t=3"]),
+)
+def test_no_token_in_the_query_survives_redaction(name: str, junk: str, before: str, after: str) -> None:
+    for value in (SECRET + junk, junk + SECRET):
+        shown = redact(f"http://10.0.0.5/video{before}{name}={value}{after}")
+        assert SECRET not in shown
+        assert redact(f"http://10.0.0.5/video{before}{name.upper()}={value}{after}").count(SECRET) == 0
+
+
+def test_credentials_in_the_path_are_hidden() -> None:
+    shown = redact(f"rtsp://10.0.0.5:554/user=admin_password={SECRET}_channel=1_stream=0.sdp")
+    assert SECRET not in shown
+    assert shown.startswith("rtsp://10.0.0.5:554/")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "rtsp://10.0.0.5:554/live/1",
+        "http://h/a@2x/b.jpg",
+        "film.mp4",
+        "/films/a=b/till@noon.mp4",
+        "usb:0",
+        "demo:front",
+        "http://h/?fps=5",
+    ],
+)
+def test_what_holds_no_credentials_is_shown_as_it_is(source: str) -> None:
+    assert redact(source) == source
+
+
+@given(anything, st.sampled_from(["rtsp://u:p@h/1", "http://h/?token=x", "a.mp4"]))
+def test_redaction_twice_changes_nothing_more(junk: str, source: str) -> None:
+    once = redact(source + junk)
+    assert redact(once) == once
