@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -88,8 +89,9 @@ def run_demo(data: str | None, seconds: float, out: Path | None, events: str | N
     _, camera = next(config.cameras())
     session_id = report.readers[camera.id].session_id or ""
     page = out or Path(config.data) / "demo.html"
-    build_demo_page(connection, _still(connection, camera, session_id), camera.zones, camera.id, page)
-    _tell(console, page, data)
+    still, commands = _still(connection, camera, session_id), _next_commands(data or "demo-data")
+    build_demo_page(connection, still, camera.zones, camera.id, page, commands)
+    _tell(console, page, commands)
     return 1 if report.broken else 0
 
 
@@ -118,17 +120,21 @@ def _face(row: dict[str, object]) -> FaceRow:
     return FaceRow(**values)  # type: ignore[arg-type]  # columns and fields have the same names and types
 
 
-def _tell(console: Console, page: Path, data: str | None) -> None:
-    where = f" --data {data}" if data else " --data demo-data"
+def _next_commands(data: str) -> tuple[tuple[str, str], ...]:
+    return (
+        ("ask this dataset", f'.venv/bin/risa query "FROM zone_hour" --data {data}'),
+        ("watch a camera of your own", ".venv/bin/risa stream rtsp://user:password@camera/stream --data data"),
+        ("or a webcam", ".venv/bin/risa stream usb:0 --data data"),
+        ("work through recordings", ".venv/bin/risa batch recordings/ --data data"),
+        ("look at a file", ".venv/bin/risa annotate video.mp4 --out annotated.mp4"),
+    )
+
+
+def _tell(console: Console, page: Path, commands: Sequence[tuple[str, str]]) -> None:
     console.print(f"\nThe page: {page.resolve()}", style="bold", highlight=False, soft_wrap=True)
-    console.print("Next, with your own:", highlight=False)
-    for what, command in (
-        ("a camera", "risa stream rtsp://user:password@camera/stream --data data"),
-        ("a webcam", "risa stream usb:0 --data data"),
-        ("a recording", "risa batch video.mp4 --data data"),
-        ("this dataset", f'risa query "FROM zone_hour"{where}'),
-    ):
-        console.print(f"  {what:<13} .venv/bin/{command}", markup=False, highlight=False, soft_wrap=True)
+    console.print("Next:", highlight=False)
+    for what, command in commands:
+        console.print(f"  {what:<28} {command}", markup=False, highlight=False, soft_wrap=True)
     desktop = sys.stdout.isatty() and bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     if desktop:
         webbrowser.open(page.resolve().as_uri())

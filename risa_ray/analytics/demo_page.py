@@ -27,13 +27,6 @@ DEMO_NOTE = (
     "The people in this demo are invented: a public-domain portrait, moved and warped by a script. Nobody was filmed in"
     " a store, and the figures say nothing about anybody."
 )
-NEXT_COMMANDS = (
-    ("check a config of your own", "risa check shop.yaml"),
-    ("draw its zones", "risa zones shop.yaml"),
-    ("watch its cameras", "risa stream shop.yaml"),
-    ("work through recordings", "risa batch shop.yaml"),
-    ("ask the results", 'risa query --data DIR "FROM mood_by_minute"'),
-)
 _STILL_WIDTH = 1280
 
 
@@ -43,9 +36,9 @@ def build_demo_page(
     zones: Sequence[ZoneConfig],
     camera_id: str,
     out: Path,
+    commands: Sequence[tuple[str, str]],
     title: str = "RISA demo",
     note: str = DEMO_NOTE,
-    commands: Sequence[tuple[str, str]] = NEXT_COMMANDS,
 ) -> Path:
     """Write the page.
 

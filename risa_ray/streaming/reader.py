@@ -138,6 +138,7 @@ class ReaderActor:
             self._source.close()
 
     def _run_session(self, source: Source, analyzer: Any, committer: Any, session: SessionInfo) -> CameraStateName:
+        source.check()
         mark = _patiently(lambda: committer.open_session.remote(session), self._stopping)
         self._session, self._last_seq = session, mark
         self._began_at, self._ended_at = time.monotonic(), 0.0

@@ -172,7 +172,8 @@ def create_detector(name: str, *, device: str = "cpu", min_face_size: int = 20) 
     Args:
         name: "mtcnn", "haar" or "dlib".
         device: "cpu" or a torch device such as "cuda"; Haar and dlib always use the CPU.
-        min_face_size: shorter side of the smallest face looked for, in pixels.
+        min_face_size: shorter side of the smallest face looked for, in pixels; MTCNN takes it as a coarse hint and
+            may find faces of half the size.
 
     Raises:
         InputError: the name is unknown, the size is below 12 pixels, or the device is not there.

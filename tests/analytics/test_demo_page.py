@@ -28,6 +28,7 @@ from risa_ray.vision.expressions import EXPRESSIONS
 
 START = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
 BUCKETS = len(DELAY_EDGES_S) + 1
+COMMANDS = (("ask this dataset", "risa query --data DIR"), ("watch a camera", "risa stream shop.yaml"))
 STILL = np.full((54, 96, 3), 128, np.uint8)
 ZONES = (
     ZoneConfig(id="door", kind="entrance", name="Door", polygon=((0.0, 0.1), (0.25, 0.1), (0.25, 0.9), (0.0, 0.9))),
@@ -114,7 +115,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> str:
     delay[3:6] = [50, 40, 10]
     connection = dataset(tmp_path_factory.mktemp("data"), crowd(), delay)
     out = tmp_path_factory.mktemp("page") / "demo.html"
-    assert build_demo_page(connection, STILL, ZONES, "front", out, note="Invented </p> people.") == out
+    assert build_demo_page(connection, STILL, ZONES, "front", out, COMMANDS, note="Invented </p> people.") == out
     return out.read_text(encoding="utf-8")
 
 
@@ -223,7 +224,7 @@ def test_staff_zones_are_not_drawn(html: str) -> None:
 
 
 def test_an_empty_run_still_has_a_page(tmp_path: Path) -> None:
-    out = build_demo_page(dataset(tmp_path / "data", []), STILL, ZONES, "front", tmp_path / "demo.html")
+    out = build_demo_page(dataset(tmp_path / "data", []), STILL, ZONES, "front", tmp_path / "demo.html", COMMANDS)
     text = " ".join(Page(out.read_text(encoding="utf-8")).texts)
     assert "Nobody was in the pictures." in text
     assert "No delay was measured." in text
@@ -232,7 +233,7 @@ def test_an_empty_run_still_has_a_page(tmp_path: Path) -> None:
 def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     empty = dataset(tmp_path / "data", [])
     with pytest.raises(InputError, match="cannot be written"):
-        build_demo_page(empty, STILL, ZONES, "front", tmp_path / "nowhere" / "demo.html")
+        build_demo_page(empty, STILL, ZONES, "front", tmp_path / "nowhere" / "demo.html", COMMANDS)
 
 
 def test_long_runs_get_wider_bins(tmp_path: Path) -> None:

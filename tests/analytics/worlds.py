@@ -14,6 +14,7 @@ from risa_ray.analytics.dataset import statements
 from risa_ray.store.schema import TABLES
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ODD = [-0.8317, -0.3141, 0.0719, 0.3673, 0.7113]
 ZONES = {"door": "entrance", "shelf": "product"}
 STARTS = (
     datetime(2026, 11, 22, 10, 0, tzinfo=UTC),
@@ -82,8 +83,8 @@ def sessions(draw: st.DrawFn, session_id: str, start: datetime, fps: float) -> t
                 observe(
                     session_id, f"t{track}", seq, at, seq / fps,
                     expression=expression,
-                    # No mean of these comes near a threshold by rounding alone.
-                    valence=0.0 if expression == "unknown" else draw(st.sampled_from([-0.83, -0.31, 0.07, 0.37, 0.71])),
+                    # No weighted mean of these is a threshold but for rounding.
+                    valence=0.0 if expression == "unknown" else draw(st.sampled_from(ODD)),
                     zone_ids=draw(st.lists(st.sampled_from(list(ZONES)), unique=True)),
                     x1=draw(st.sampled_from([2.0, 100.0])),
                 )

@@ -7,7 +7,7 @@ SELECT o.*,
     o.expression <> 'unknown' AS known,
     least(
         greatest(coalesce(lead(o.pts) OVER track - o.pts, 1 / c.sampling_fps, 1), 1e-6),
-        greatest(1, coalesce(3 / c.sampling_fps, 1))
+        greatest(1, coalesce(2 / c.sampling_fps, 1))
     ) AS weight_s
 FROM people.observations o
 ASOF LEFT JOIN camera_versions c ON o.camera_id = c.camera_id AND o.captured_at >= c.valid_from

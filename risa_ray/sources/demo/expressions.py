@@ -52,19 +52,21 @@ class Expression(NamedTuple):
 
 SCRIPTED: dict[str, Expression] = {
     "happiness": Expression(),
-    "neutral": Expression(closed=1, corner=12, narrow=0.42, brow_out=1, eyes=0.1, relaxed=0.8),
+    "neutral": Expression(closed=1, corner=13, narrow=0.44, brow_out=1, eyes=0.1, relaxed=0.8),
     "sadness": Expression(
-        closed=1, corner=15, narrow=0.18, brow_in=4.5, brow_out=-5, squeeze=5, eyes=-0.22, relaxed=0.9
+        closed=1, corner=15, narrow=0.18, brow_in=4.5, brow_out=-4.5, squeeze=4, eyes=-0.22, relaxed=0.9
     ),
-    "surprise": Expression(closed=0.8, open=19, corner=10, narrow=0.46, brow_in=7, brow_out=6, eyes=0.26, relaxed=0.95),
+    "surprise": Expression(closed=0.8, open=19, corner=10, narrow=0.46, brow_in=7, brow_out=6, eyes=0.15, relaxed=0.95),
     "anger": Expression(
-        closed=1, corner=14.5, narrow=0.24, brow_in=-6, brow_out=4.8, squeeze=2.8, eyes=0.16, crease=0.8, relaxed=0.55
+        closed=1, corner=14.5, narrow=0.24, brow_in=-7.5, brow_out=4, squeeze=2.8, eyes=0.16, crease=0.8, relaxed=0.55
     ),
 }
 
 
 def blend(a: Expression, b: Expression, share: float) -> Expression:
     """From `a` (share 0) to `b` (share 1)."""
+    if share >= 1:
+        return b
     return Expression(*(p + (q - p) * share for p, q in zip(a, b, strict=True)))
 
 
