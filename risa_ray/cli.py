@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from risa_ray.config import ChainConfig, load_config, redact
 from risa_ray.errors import InputError
-from risa_ray.inputs import config_for
+from risa_ray.inputs import Unit, config_for, recordings_of, units_of
 
 app = typer.Typer(
     help="Real-time in-store sentiment analysis: cameras in, apparent expressions out, Parquet and DuckDB behind.",
@@ -29,6 +30,7 @@ DetectorName = Annotated[str, typer.Option("--detector", help="mtcnn, haar or dl
 MinFace = Annotated[int, typer.Option("--min-face-size", help="Smallest face looked for, in pixels.")]
 Fps = Annotated[float | None, typer.Option("--sampling-fps", help="Frames per second analysed; default: all.")]
 ModelName = Annotated[str, typer.Option("--model", help="Name under models/, or path, of the expression model.")]
+Format = Literal["table", "csv", "json", "parquet"]
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join; default: a local one.")]
 
 
@@ -109,30 +111,43 @@ def batch(
     model: ModelName = "default",
     workers: Annotated[int, typer.Option(help="Files at a time.", min=1)] = 1,
     gpus_per_worker: Annotated[float, typer.Option(help="GPUs of each worker.", min=0)] = 0,
+    config: Annotated[Path | None, typer.Option(help="Chain config with the camera that recorded the files.")] = None,
+    camera: Annotated[str | None, typer.Option(help="That camera's id: its settings and zones apply.")] = None,
     address: Address = None,
 ) -> None:
-    """Analyse archives as fast as the cluster goes."""
+    """Analyse archives as fast as the cluster goes.
+
+    With --config and --camera the files are recordings of that camera; otherwise each is a camera of its own.
+    """
     from risa_ray.inputs import find_files
 
-    camera = {"detector": detector, "min_face_size": min_face_size, "sampling_fps": sampling_fps}
-    pipeline = {"model": model, "analyzers": workers, "gpus_per_analyzer": gpus_per_worker}
-    config = config_for([str(p) for p in find_files(paths)], data or "data", camera, pipeline)
-    sys.exit(run_batch(config, address=address))
+    files = find_files(paths)
+    if (config is None) != (camera is None):
+        raise InputError("--config and --camera go together: give both or neither")
+    if config is not None and camera is not None:
+        chain = with_data(load_config(config), data)
+        units = recordings_of(chain, camera, files)
+    else:
+        settings = {"detector": detector, "min_face_size": min_face_size, "sampling_fps": sampling_fps}
+        pipeline = {"model": model, "analyzers": workers, "gpus_per_analyzer": gpus_per_worker}
+        chain = config_for([str(p) for p in files], data or "data", settings, pipeline)
+        units = units_of(chain)
+    sys.exit(run_batch(chain, units, address=address))
 
 
-def run_batch(config: ChainConfig, *, address: str | None = None) -> int:
-    """Run a batch over the files of a config; the exit code. `jobs/batch.py` calls it too."""
+def run_batch(config: ChainConfig, units: Sequence[Unit], *, address: str | None = None) -> int:
+    """Run a batch over files; the exit code."""
     from risa_ray.batch.job import run_batch as run
     from risa_ray.batch.show import BatchView
     from risa_ray.streaming.cluster import connect, stop_on_signals
     from risa_ray.streaming.preflight import preflight
 
-    sources = preflight(config)
+    sources = preflight(config, units)
     console = Console()
     connect(address, show_worker_logs=not console.is_terminal)
     stop = stop_on_signals()
     with BatchView(console) as view:
-        report = run(config, sources, stop=stop, on_progress=view)
+        report = run(config, units, sources, stop=stop, on_progress=view)
     note = " (resumed)" if report.resumed else ""
     p = report.progress
     console.print(
@@ -201,7 +216,7 @@ def query(
     sql: Annotated[str, typer.Argument(help="SQL for DuckDB over the views; - reads it from standard input.")],
     data: Data = None,
     raw: Annotated[bool, typer.Option("--raw", help="The tables themselves: single people, no k-floor.")] = False,
-    format_: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
+    format_: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = "table",
     out: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
 ) -> None:
     """Ask the store in SQL."""

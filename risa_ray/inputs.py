@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from risa_ray.config import ChainConfig, is_url, parse_config, redact, resolve_paths
+from risa_ray.config import CameraConfig, ChainConfig, StoreConfig, is_url, parse_config, redact, resolve_paths
 from risa_ray.errors import InputError
 
 VIDEO_SUFFIXES = frozenset(
@@ -18,6 +19,40 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 PICTURE_SUFFIXES = frozenset(f".{suffix}" for suffix in ("jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff"))
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One source to run: a camera, or one recording of a camera. `key` is unique in the run."""
+
+    key: str
+    store: StoreConfig
+    camera: CameraConfig
+
+
+def units_of(config: ChainConfig) -> list[Unit]:
+    """Every camera of a chain."""
+    return [Unit(camera.id, store, camera) for store, camera in config.cameras()]
+
+
+def recordings_of(config: ChainConfig, camera_id: str, files: Sequence[Path]) -> list[Unit]:
+    """Recordings of one camera of a chain: each file runs with that camera's settings and zones, under its id.
+
+    Raises:
+        InputError: the chain has no such camera.
+    """
+    cameras = {unit.key: unit for unit in units_of(config)}
+    if camera_id not in cameras:
+        raise InputError(f"--camera {camera_id}: the config has {', '.join(cameras)}; name one of them")
+    unit = cameras[camera_id]
+    return [
+        Unit(
+            f"{camera_id}:{number}",
+            unit.store,
+            unit.camera.model_copy(update={"source": str(file), "realtime": False, "policy": None, "start": None}),
+        )
+        for number, file in enumerate(files)
+    ]
 
 
 def config_for(sources: Sequence[str], data: str, camera: dict[str, Any], pipeline: dict[str, Any]) -> ChainConfig:

@@ -23,7 +23,7 @@ def shared(request: pytest.FixtureRequest) -> Path:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _left_out:
-        terminalreporter.write_line(f"left out: {len(_left_out)} tests on real videos, since ../shared/data is not here")
+        terminalreporter.write_line(f"left out: {len(_left_out)} tests on real data, since ../shared/data is missing")
 
 
 @pytest.fixture(scope="session")

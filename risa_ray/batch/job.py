@@ -6,7 +6,7 @@ import logging
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,13 @@ from risa_ray.batch.worker import FileEnd, FileTask, FileWorker
 from risa_ray.config import ChainConfig
 from risa_ray.errors import InputError
 from risa_ray.frames import Chunk
+from risa_ray.inputs import Unit
 from risa_ray.sources.base import Source
 from risa_ray.store import runs
+from risa_ray.store.maintenance import compact
 from risa_ray.store.writer import SessionInfo, Writer
 from risa_ray.streaming.cluster import analyzer_threads, check_resources
-from risa_ray.streaming.driver import describe, run_sources, settings_key
+from risa_ray.streaming.driver import open_run
 
 log = logging.getLogger("risa")
 
@@ -40,7 +42,7 @@ class BatchProgress:
 
 @dataclass(frozen=True)
 class BatchReport:
-    """How the job ended. `broken`: files that broke half-way, with the reason; what came before is kept."""
+    """How the job ended. `broken`: sessions whose file broke half-way, with the reason; what came before is kept."""
 
     run_id: str
     resumed: bool
@@ -51,6 +53,7 @@ class BatchReport:
 
 def run_batch(
     config: ChainConfig,
+    units: Sequence[Unit],
     sources: Mapping[str, Source],
     *,
     stop: threading.Event,
@@ -61,8 +64,9 @@ def run_batch(
     A job that was killed and is run again goes on where it was; after completion it starts new sessions.
 
     Args:
-        config: with absolute paths; its sources must be files.
-        sources: what `preflight` found good.
+        config: with absolute paths.
+        units: the files, each with its camera's settings.
+        sources: what `preflight` found good, by the units' keys.
         stop: set by Ctrl-C or SIGTERM; what came so far is committed, and the same command resumes the rest.
         on_progress: called as results come.
 
@@ -70,15 +74,14 @@ def run_batch(
         InputError: bad input, before any worker starts.
         StoreError: the store could not take the rows.
     """
-    for camera_id, source in sources.items():
-        if source.live:
-            raise InputError(f"camera {camera_id}: batch reads files; use `risa stream` for live sources")
+    for unit in units:
+        if sources[unit.key].live:
+            raise InputError(f"camera {unit.camera.id}: batch reads files; use `risa stream` for live sources")
     check_resources(config.pipeline)
     began = time.monotonic()
-    describe(config, sources)
-    run = runs.start_run(config.data, run_sources(config, sources), settings_key(config))
+    run = open_run(config, units, sources)
     writer = Writer(config.data, run.run_id)
-    tasks = _tasks(config, run, sources, writer)
+    tasks = _tasks(units, run, writer)
     progress = BatchProgress(files=len(tasks))
     broken: dict[str, str] = {}
     next_flush, next_renewal = time.monotonic() + config.pipeline.flush_s, time.monotonic() + _RENEW_S
@@ -87,7 +90,7 @@ def run_batch(
             writer.close_session(result.session_id, result.state, result.note)
             progress.done += 1
             if result.state == "broken":
-                broken[result.camera_id] = result.note
+                broken[result.session_id] = result.note
                 log.warning("%s", result.note)
         else:
             writer.add(result)
@@ -105,6 +108,7 @@ def run_batch(
             break
     writer.flush()
     stopped = progress.done < progress.files
+    compact(config.data, older_than_s=0)
     if stopped:
         runs.release(run)
     else:
@@ -112,10 +116,10 @@ def run_batch(
     return BatchReport(run.run_id, run.resumed, stopped, progress, broken)
 
 
-def _tasks(config: ChainConfig, run: runs.RunRecord, sources: Mapping[str, Source], writer: Writer) -> list[FileTask]:
+def _tasks(units: Sequence[Unit], run: runs.RunRecord, writer: Writer) -> list[FileTask]:
     tasks = []
-    for store, camera in config.cameras():
-        record = run.sessions[camera.id]
+    for unit in units:
+        store, camera, record = unit.store, unit.camera, run.sessions[unit.key]
         mark = writer.open_session(SessionInfo(store.id, camera.id, record.session_id, False, record.started_at))
         tasks.append(FileTask(store.id, store.timezone, camera, record.session_id, record.started_at, mark))
     return tasks
@@ -123,8 +127,8 @@ def _tasks(config: ChainConfig, run: runs.RunRecord, sources: Mapping[str, Sourc
 
 def _results(config: ChainConfig, tasks: list[FileTask]) -> Iterator[Chunk | FileEnd]:
     context = ray.data.DataContext.get_current()
-    # Small blocks, so that chunks come out while a long file is still being read.
-    context.target_max_block_size = 64 * 1024
+    # A block per chunk: each comes out as soon as it is made, however long the file.
+    context.target_max_block_size = 1
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
     pipeline = config.pipeline

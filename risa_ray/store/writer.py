@@ -129,8 +129,11 @@ class Writer:
             self._closed.pop(info.session_id, None)
         return session.acknowledged
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: Chunk) -> Chunk | None:
         """Buffer a chunk; frames that are stored or buffered already are trimmed.
+
+        Returns:
+            The part that was new, None when nothing was.
 
         Raises:
             GapError: frames before the chunk are missing; nothing of it is taken.
@@ -138,11 +141,11 @@ class Writer:
         """
         session_id = chunk.session_id
         if chunk.last_seq <= self._closed.get(session_id, -1):
-            return
+            return None
         session = self._open(session_id)
         fresh = chunk.after(session.last_seq)
         if fresh is None:
-            return
+            return None
         expected = session.last_seq + 1
         if fresh.first_seq > expected:
             raise GapError(expected, f"session {session_id}: frame {expected} is missing before {fresh.first_seq}")
@@ -152,6 +155,7 @@ class Writer:
             session.window(outcome.captured_at).add(outcome)
         session.faces += [rows.observation(fresh, f) for f in fresh.faces if f.frame_seq > session.faces_mark]
         session.last_seq = fresh.last_seq
+        return fresh
 
     def lost(self, session_id: str, last_seq: int) -> None:
         """Account the frames after what is here, up to `last_seq`, as lost in a crash of their reader.

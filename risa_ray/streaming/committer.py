@@ -16,10 +16,13 @@ from risa_ray.live.figures import Figures
 from risa_ray.live.rolling import Rolling
 from risa_ray.live.rules import Alert, Rules
 from risa_ray.store.errors import StoreError
+from risa_ray.store.maintenance import compact, purge
 from risa_ray.store.writer import SessionInfo, Writer
 from risa_ray.streaming.process import resident_mb
 
 log = logging.getLogger("risa.committer")
+
+_UPKEEP_S = 300
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,9 @@ class CommitterActor:
         self._trouble = ""
         self._lock = threading.Lock()
         self._flush_s = config.pipeline.flush_s
+        self._data, self._retention_days = config.data, config.privacy.retention_days
         threading.Thread(target=self._flush_forever, name="flush", daemon=True).start()
+        threading.Thread(target=self._upkeep_forever, name="upkeep", daemon=True).start()
 
     def open_session(self, session: SessionInfo) -> int:
         """Register a session (again); returns the mark after which its frames are wanted."""
@@ -75,13 +80,9 @@ class CommitterActor:
             KeyError: the session is not open here (the committer was restarted).
         """
         with self._lock:
-            self._writer.add(chunk)
-            self._rolling.add(chunk, time.time())
-            self._analysed[chunk.camera_id] = self._analysed.get(chunk.camera_id, 0) + sum(
-                o.cause is None for o in chunk.outcomes
-            )
-            self._dropped += sum(o.cause is not None for o in chunk.outcomes)
-            self._faces += len(chunk.faces)
+            fresh = self._writer.add(chunk)
+            if fresh is not None:
+                self._count(fresh)
             return self._marks[chunk.session_id]
 
     def close_session(self, session_id: str, state: str, note: str) -> None:
@@ -128,6 +129,13 @@ class CommitterActor:
                 pid=os.getpid(),
             )
 
+    def _count(self, chunk: Chunk) -> None:
+        self._rolling.add(chunk, time.time())
+        analysed = sum(o.cause is None for o in chunk.outcomes)
+        self._analysed[chunk.camera_id] = self._analysed.get(chunk.camera_id, 0) + analysed
+        self._dropped += len(chunk.outcomes) - analysed
+        self._faces += len(chunk.faces)
+
     def _commit(self) -> None:
         fired = self._rules.evaluate(self._rolling, time.time())
         if fired:
@@ -137,6 +145,17 @@ class CommitterActor:
         self._marks.update(self._writer.flush())
         self._commit_s += time.perf_counter() - began
         self._commits += 1
+
+    def _upkeep_forever(self) -> None:
+        """Merge the small files of the flushes, and delete what outlived its retention, beside the commits."""
+        while True:
+            time.sleep(_UPKEEP_S)
+            try:
+                compact(self._data)
+                if self._retention_days is not None:
+                    purge(self._data, self._retention_days)
+            except StoreError as error:
+                log.warning("upkeep: %s; trying again in %d s", error, _UPKEEP_S)
 
     def _flush_forever(self) -> None:
         while True:

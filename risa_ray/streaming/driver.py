@@ -6,7 +6,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,11 +17,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from risa_ray.config import CameraConfig, ChainConfig, StoreConfig
 from risa_ray.errors import InputError
+from risa_ray.inputs import Unit, units_of
 from risa_ray.sources.base import Source
 from risa_ray.store import runs
 from risa_ray.store.context import write_context
+from risa_ray.store.errors import StoreError
 from risa_ray.store.writer import SessionInfo
 from risa_ray.streaming.analyzer import AnalyzerActor, AnalyzerStatus
+from risa_ray.streaming.calls import last_line, patiently
 from risa_ray.streaming.cluster import analyzer_threads, check_resources, frame_bytes_per_camera
 from risa_ray.streaming.committer import CommitterActor, CommitterStatus
 from risa_ray.streaming.reader import ReaderActor, ReaderStatus
@@ -29,6 +32,8 @@ from risa_ray.streaming.reader import ReaderActor, ReaderStatus
 log = logging.getLogger("risa")
 
 HEARTBEAT_S = 10.0
+_STOP_S = 40
+"""How long readers may take to have everything analysed and committed once they are asked to stop."""
 _READER_CRASHES = 5
 """Crashes of one reader without a frame between them, after which its camera is given up for this run."""
 
@@ -106,16 +111,16 @@ def stream(
     """
     check_resources(config.pipeline)
     began = time.monotonic()
-    describe(config, sources)
-    run = runs.start_run(config.data, run_sources(config, sources), settings_key(config))
+    run = open_run(config, units_of(config), sources)
     crew = _Crew(*_start_workers(config, run.run_id))
     try:
         _start_readers(crew, config, sources, run)
         stopped = _supervise(crew, config, run, stop, on_snapshot, began, interval_s)
-        ray.get(crew.committer.flush.remote())
-        status: CommitterStatus = ray.get(crew.committer.status.remote())
-        analyzers: list[AnalyzerStatus] = ray.get([a.status.remote() for a in crew.analyzers])
-        unfinished = stopped and any(c.status and c.status.state == "stopped" for c in crew.cameras.values() if not c.live)
+        patiently(crew.committer.flush.remote)
+        status: CommitterStatus = patiently(crew.committer.status.remote)
+        analyzers: list[AnalyzerStatus] = [patiently(a.status.remote) for a in crew.analyzers]
+        ended = [c.status.state if c.status else "connecting" for c in crew.cameras.values() if not c.live]
+        unfinished = stopped and any(state not in ("complete", "broken") for state in ended)
         if unfinished:
             runs.release(run)
         else:
@@ -131,26 +136,27 @@ def stream(
     return report
 
 
-def settings_key(config: ChainConfig) -> str:
+def open_run(config: ChainConfig, units: Sequence[Unit], sources: Mapping[str, Source]) -> runs.RunRecord:
+    """Write the context tables, and start the run's record or take up the one that was interrupted.
+
+    Raises:
+        InputError: the same run is under way.
+        StoreError: the tables cannot be written.
+    """
+    sizes = {u.camera.id: size for u in units if (size := sources[u.key].size()) is not None}
+    started = {u.key: sources[u.key].started_at() for u in units}
+    write_context(config.data, config, min(started.values()), sizes)
+    described = {
+        u.key: runs.RunSource(u.store.id, sources[u.key].fingerprint(), sources[u.key].live, started[u.key])
+        for u in units
+    }
+    return runs.start_run(config.data, described, _settings_key(config))
+
+
+def _settings_key(config: ChainConfig) -> str:
     """What of the config decides the rows: a file under other settings is another run, not the same one resumed."""
     cameras = [camera.model_dump_json(exclude={"node", "realtime"}) for _, camera in config.cameras()]
     return "|".join([config.chain, config.pipeline.model, *cameras])
-
-
-def describe(config: ChainConfig, sources: Mapping[str, Source]) -> None:
-    """Write the context tables, valid from the first frame that the run will read."""
-    sizes = {i: size for i, source in sources.items() if (size := source.size()) is not None}
-    write_context(config.data, config, min(s.started_at() for s in sources.values()), sizes)
-
-
-def run_sources(config: ChainConfig, sources: Mapping[str, Source]) -> dict[str, runs.RunSource]:
-    """What the run record keeps of each camera's source."""
-    return {
-        camera.id: runs.RunSource(
-            store.id, sources[camera.id].fingerprint(), sources[camera.id].live, sources[camera.id].started_at()
-        )
-        for store, camera in config.cameras()
-    }
 
 
 def _start_workers(config: ChainConfig, run_id: str) -> tuple[Any, list[Any]]:
@@ -164,14 +170,14 @@ def _start_workers(config: ChainConfig, run_id: str) -> tuple[Any, list[Any]]:
         num_cpus=p.cpus_per_analyzer, num_gpus=p.gpus_per_analyzer, max_restarts=-1, scheduling_strategy="SPREAD"
     )  # fmt: skip
     threads = analyzer_threads(p)
-    analyzers = [
+    analyzers: list[Any] = [
         kind.remote(p.model, p.device, threads, p.max_batch, p.batch_window_ms / 1000) for _ in range(p.analyzers)
     ]
     cameras = [(store.id, camera) for store, camera in config.cameras()]
     try:
         ray.get([a.prepare.remote(cameras[i :: p.analyzers]) for i, a in enumerate(analyzers)])
     except RayActorError as error:
-        raise InputError(f"pipeline: an analyzer cannot start ({_last_line(error)})") from None
+        raise InputError(f"pipeline: an analyzer cannot start ({last_line(error)})") from None
     return committer, analyzers
 
 
@@ -186,9 +192,7 @@ def _start_readers(crew: _Crew, config: ChainConfig, sources: Mapping[str, Sourc
         actor = ray.remote(ReaderActor).options(
             num_cpus=0, max_restarts=-1, max_concurrency=4, scheduling_strategy=_placement(camera, nodes[which])
         ).remote(store.id, camera, store.timezone, share)  # fmt: skip
-        crew.cameras[camera.id] = _Camera(
-            store, camera, sources[camera.id].live, session, actor, crew.analyzers[which]
-        )
+        crew.cameras[camera.id] = _Camera(store, camera, sources[camera.id].live, session, actor, crew.analyzers[which])
         _read(crew, camera.id)
 
 
@@ -197,7 +201,11 @@ def _placement(camera: CameraConfig, analyzer_node: str) -> NodeAffinityScheduli
     if camera.node is None:
         return NodeAffinitySchedulingStrategy(analyzer_node, soft=True)
     for node in ray.nodes():
-        if node.get("Alive") and camera.node in (node["NodeID"], node["NodeManagerAddress"], node["NodeManagerHostname"]):
+        if node.get("Alive") and camera.node in (
+            node["NodeID"],
+            node["NodeManagerAddress"],
+            node["NodeManagerHostname"],
+        ):
             return NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     raise InputError(f"camera {camera.id}: no node {camera.node!r} in the cluster; `ray status` lists them")
 
@@ -218,12 +226,15 @@ def _supervise(
     interval_s: float,
 ) -> bool:
     """Until every reader has ended; True when that was on request."""
-    stopped, next_beat = False, time.monotonic() + HEARTBEAT_S
+    stopped, deadline, next_beat = False, 0.0, time.monotonic() + HEARTBEAT_S
     while crew.running:
         if stop.is_set() and not stopped:
-            stopped = True
+            stopped, deadline = True, time.monotonic() + _STOP_S
             for camera in crew.cameras.values():
                 camera.actor.stop.remote()
+        if stopped and time.monotonic() > deadline:
+            _abandon(crew)
+            break
         ready, _ = ray.wait(list(crew.running), timeout=interval_s)
         for reference in ready:
             _ended(crew, reference, stopped)
@@ -235,7 +246,7 @@ def _supervise(
             on_snapshot(Snapshot(time.monotonic() - began, committer, readers, analyzers))
         if time.monotonic() >= next_beat:
             next_beat += HEARTBEAT_S
-            runs.renew(run)
+            _renew(run)
             crew.committer.heartbeat.remote(
                 {i: (c.store.id, c.status.state if c.status else "connecting") for i, c in crew.cameras.items()}
             )
@@ -250,7 +261,7 @@ def _ended(crew: _Crew, reference: Any, stopped: bool) -> None:
         camera.status = ray.get(reference)
         return
     except RayTaskError as error:
-        _give_up(camera, f"the reader failed: {_last_line(error)}")
+        _give_up(camera, f"the reader failed: {last_line(error)}")
         return
     except RayActorError:
         log.warning("camera %s: the reader died; starting it again", camera_id)
@@ -274,11 +285,34 @@ def _give_up(camera: _Camera, reason: str) -> None:
 
 
 def _poll(crew: _Crew) -> None:
-    asked = {i: crew.cameras[i].actor.status.remote() for i in crew.running.values()}
-    for camera_id, reference in asked.items():
+    asked = {crew.cameras[i].actor.status.remote(): i for i in crew.running.values()}
+    if not asked:
+        return
+    # A reader that hangs or restarts keeps its last status; it must not keep the others waiting.
+    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=2)
+    for reference in ready:
         status = _ask(reference)
         if status is not None:
-            crew.cameras[camera_id].status = status
+            crew.cameras[asked[reference]].status = status
+
+
+def _renew(run: runs.RunRecord) -> None:
+    try:
+        runs.renew(run)
+    except StoreError as error:
+        # The run itself goes on: should another take it up meanwhile, the marks keep the rows exactly once.
+        log.warning("%s", error)
+
+
+def _abandon(crew: _Crew) -> None:
+    """Readers that do not end: what they still held is accounted as lost, a file's rest is read next time."""
+    for reference, camera_id in crew.running.items():
+        camera = crew.cameras[camera_id]
+        ray.cancel(reference)
+        if camera.live and camera.status is not None and camera.status.session_id:
+            _ask(crew.committer.lost.remote(camera.status.session_id, camera.status.last_seq))
+        log.error("camera %s: the reader did not stop within %d s and is ended", camera_id, _STOP_S)
+    crew.running.clear()
 
 
 def _ask(reference: Any) -> Any:
@@ -287,7 +321,3 @@ def _ask(reference: Any) -> Any:
         return ray.get(reference, timeout=5)
     except (RayActorError, GetTimeoutError):
         return None
-
-
-def _last_line(error: Exception) -> str:
-    return str(getattr(error, "cause", None) or error).strip().splitlines()[-1]

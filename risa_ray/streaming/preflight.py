@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 
 from risa_ray.config import ChainConfig, redact
 from risa_ray.errors import InputError, SourceError
+from risa_ray.inputs import Unit, units_of
 from risa_ray.sources import create_source
 from risa_ray.sources.base import Source
 from risa_ray.store.paths import ensure_writable
 from risa_ray.vision.model_file import model_path, read_settings
 
 
-def preflight(config: ChainConfig, *, write: bool = True) -> dict[str, Source]:
+def preflight(config: ChainConfig, units: Sequence[Unit] | None = None) -> dict[str, Source]:
     """Open every source, look for every detector and the model, and try the data path.
 
+    Args:
+        config: with absolute paths.
+        units: what is run; every camera of the config by default.
+
     Returns:
-        The checked sources by camera id, closed.
+        The checked sources by the units' keys, closed.
 
     Raises:
         InputError: the first fault, in one line.
     """
     sources = {}
-    for store, camera in config.cameras():
+    for unit in units or units_of(config):
+        store, camera = unit.store, unit.camera
         try:
             source = create_source(camera, store.tzinfo)
             source.check()
@@ -36,8 +43,7 @@ def preflight(config: ChainConfig, *, write: bool = True) -> dict[str, Source]:
             )
         if camera.detector == "dlib" and importlib.util.find_spec("dlib") is None:
             raise InputError(f"camera {camera.id}: dlib is not installed; install the extra 'dlib' or choose mtcnn")
-        sources[camera.id] = source
+        sources[unit.key] = source
     read_settings(model_path(config.pipeline.model))
-    if write:
-        ensure_writable(config.data)
+    ensure_writable(config.data)
     return sources

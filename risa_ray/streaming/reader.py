@@ -14,7 +14,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 
 from risa_ray.config import CameraConfig, Policy, redact
 from risa_ray.errors import BrokenSourceError, SourceError
@@ -25,6 +25,7 @@ from risa_ray.sources.reading import read_frames
 from risa_ray.store.writer import GapError, SessionInfo
 from risa_ray.streaming.analyzer import StateLostError
 from risa_ray.streaming.buffer import FrameBuffer
+from risa_ray.streaming.calls import last_line, patiently
 from risa_ray.streaming.process import resident_mb
 
 log = logging.getLogger("risa.reader")
@@ -139,7 +140,7 @@ class ReaderActor:
 
     def _run_session(self, source: Source, analyzer: Any, committer: Any, session: SessionInfo) -> CameraStateName:
         source.check()
-        mark = _patiently(lambda: committer.open_session.remote(session), self._stopping)
+        mark = patiently(lambda: committer.open_session.remote(session), self._stopping)
         self._session, self._last_seq = session, mark
         self._began_at, self._ended_at = time.monotonic(), 0.0
         policy = policy_of(self._camera, source)
@@ -247,9 +248,7 @@ class _Sender:
 
     def send(self, run: list[Frame | Outcome]) -> None:
         self._frame_bytes = max([self._frame_bytes, *(i.image.nbytes for i in run if isinstance(i, Frame))])
-        answer = self._analyzer.analyze.remote(
-            self._store_id, self._camera, self._session.session_id, run, self._fresh
-        )
+        answer = self._analyzer.analyze.remote(self._store_id, self._camera, self._session.session_id, run, self._fresh)
         self._fresh = False
         self._in_flight.append(_InFlight(run, answer))
 
@@ -282,17 +281,15 @@ class _Sender:
         self._in_flight.clear()
         self._fresh = True
         if isinstance(getattr(error, "cause", None), StateLostError):
-            pass
-        elif isinstance(error, ActorUnavailableError | ActorDiedError | RayActorError):
-            log.warning("camera %s: the analyzer is gone; waiting for it to come back", self._camera.id)
-            time.sleep(0.5)
-        else:
-            log.warning("camera %s: analysis failed (%s); trying frame by frame", self._camera.id, _cause(error))
-        if isinstance(getattr(error, "cause", None), StateLostError):
             for run in runs:
                 self.send(run)
+            return
+        if isinstance(error, RayActorError):
+            log.warning("camera %s: the analyzer is gone; waiting for it to come back", self._camera.id)
+            patiently(self._analyzer.status.remote)
         else:
-            self._send_one_by_one(runs)
+            log.warning("camera %s: analysis failed (%s); trying frame by frame", self._camera.id, last_line(error))
+        self._send_one_by_one(runs)
 
     def _send_one_by_one(self, runs: list[list[Frame | Outcome]]) -> None:
         """After a failure each frame goes alone, so that the guilty one, if there is one, shows itself."""
@@ -308,10 +305,10 @@ class _Sender:
                 except (RayActorError, RayTaskError) as error:
                     self._fresh = True
                     if isinstance(error, RayActorError):
-                        _wait_alive(self._analyzer)
+                        patiently(self._analyzer.status.remote)
                     log.warning(
                         "camera %s: frame %d of session %s failed (%s)",
-                        self._camera.id, item.frame_seq, self._session.session_id, _cause(error),
+                        self._camera.id, item.frame_seq, self._session.session_id, last_line(error),
                     )  # fmt: skip
                     continue
                 if one is not item:
@@ -345,9 +342,9 @@ class _Sender:
         """The committer restarted (it says so by a gap, or by not answering): send it again what it never kept."""
         if isinstance(error, RayTaskError) and not isinstance(getattr(error, "cause", None), GapError | KeyError):
             raise error
-        log.warning("camera %s: the committer is behind (%s); sending again", self._camera.id, _cause(error))
+        log.warning("camera %s: the committer is behind (%s); sending again", self._camera.id, last_line(error))
         self._adds.clear()
-        mark = _patiently(lambda: self._committer.open_session.remote(self._session), None)
+        mark = patiently(lambda: self._committer.open_session.remote(self._session))
         self._acknowledge(mark)
         for chunk in self._unacknowledged:
             self._adds.append(self._committer.add.remote(chunk))
@@ -372,22 +369,3 @@ class _Sender:
                     time.sleep(0.1)
             except (RayActorError, RayTaskError) as error:
                 self._resend(error)
-
-
-def _patiently(call: Any, stopping: threading.Event | None) -> Any:
-    """The answer of an actor that may be restarting."""
-    while True:
-        try:
-            return ray.get(call())
-        except RayActorError:
-            if stopping is not None and stopping.is_set():
-                raise
-            time.sleep(0.5)
-
-
-def _wait_alive(analyzer: Any) -> None:
-    _patiently(analyzer.status.remote, None)
-
-
-def _cause(error: Exception) -> str:
-    return str(getattr(error, "cause", None) or error).strip().splitlines()[-1]

@@ -1,6 +1,6 @@
 """From a finished training run to a shipped model: thresholds chosen on validation, weights and card written.
 
-    python -m risa_ray.training.export DATA RUN models/default.safetensors
+python -m risa_ray.training.export DATA RUN models/default.safetensors
 """
 
 from __future__ import annotations

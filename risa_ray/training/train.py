@@ -105,7 +105,7 @@ def train(data: Path, out: Path, recipe: Recipe) -> dict[str, Any]:
         optimizer, recipe.peak_lr, total_steps=recipe.epochs * steps, pct_start=0.2, div_factor=15
     )
     checkpoint = out / "checkpoint.pt"
-    history: list[dict[str, float]] = []
+    history: list[dict[str, Any]] = []
     best = (0.0, {k: v.clone() for k, v in averaged.state_dict().items()})
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=False)
@@ -144,7 +144,9 @@ def train(data: Path, out: Path, recipe: Recipe) -> dict[str, Any]:
             if step % 50 == 49:
                 print(f"  {step + 1}/{steps} loss {total / (step + 1):.4f}", flush=True)
         logits = logits_of(averaged, split.validation.images)
-        validation_loss = functional.cross_entropy(logits, torch.from_numpy(soft_targets(split.validation.votes))).item()
+        validation_loss = functional.cross_entropy(
+            logits, torch.from_numpy(soft_targets(split.validation.votes))
+        ).item()
         strict, _ = accuracy(logits, split.validation, "strict")
         row = {
             "epoch": epoch + 1,

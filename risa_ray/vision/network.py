@@ -66,7 +66,9 @@ class ExpressionNet(nn.Module):
                 layers.append(ResidualBlock(channels, width, 2 if stage and block == 0 else 1))
                 channels = width
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, classes))
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, classes)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, float (n, classes), of faces float (n, 1, H, W) as `classifier.normalise` makes them."""

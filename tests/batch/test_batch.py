@@ -7,31 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import rows
 
-from risa_ray.analytics import open_dataset
 from risa_ray.batch.job import BatchProgress, BatchReport, run_batch
 from risa_ray.config import ChainConfig
 from risa_ray.errors import InputError
-from risa_ray.inputs import config_for, find_files
+from risa_ray.inputs import config_for, find_files, recordings_of, units_of
 from risa_ray.streaming.driver import stream
 from risa_ray.streaming.preflight import preflight
+from risa_ray.vision import EXPRESSIONS
 
 FAST = {"detector": "haar", "min_face_size": 30}
 NUMBERS = (
-    "x1 y1 x2 y2 detector_score face_px yaw_deg confidence valence p_neutral p_happiness p_surprise p_sadness p_anger "
-    "p_disgust p_fear p_contempt pts"
-).split()
+    *("x1", "y1", "x2", "y2", "detector_score", "face_px", "yaw_deg", "confidence", "valence", "pts"),
+    *(f"p_{expression}" for expression in EXPRESSIONS),
+)
 
 
 def batch(config: ChainConfig) -> BatchReport:
     def ignore(progress: BatchProgress) -> None:
         assert progress.done <= progress.files
 
-    return run_batch(config, preflight(config), stop=threading.Event(), on_progress=ignore)
-
-
-def rows(data: Path, sql: str) -> list[tuple[Any, ...]]:
-    return open_dataset(str(data), raw=True).sql(sql).fetchall()
+    units = units_of(config)
+    return run_batch(config, units, preflight(config), stop=threading.Event(), on_progress=ignore)
 
 
 def same(video: Path, camera: dict[str, Any], tmp_path: Path) -> None:
@@ -49,7 +47,11 @@ def same(video: Path, camera: dict[str, Any], tmp_path: Path) -> None:
     for a, b in zip(one, other, strict=True):
         assert a[4:] == pytest.approx(b[4:], abs=1e-3)
     # Sessions differ, so do the ids of tracks; who was one person in one was one in the other.
-    track = "SELECT frame_seq, face_index, dense_rank() OVER (ORDER BY first) FROM (SELECT *, min((frame_seq, face_index)) OVER (PARTITION BY track_id) AS first FROM observations) ORDER BY 1, 2"  # noqa: E501
+    first = "min((frame_seq, face_index)) OVER (PARTITION BY track_id)"
+    track = (
+        "SELECT frame_seq, face_index, dense_rank() OVER (ORDER BY first) "
+        f"FROM (SELECT *, {first} AS first FROM observations) ORDER BY 1, 2"
+    )
     assert rows(tmp_path / "stream", track) == rows(tmp_path / "batch", track)
 
 
@@ -82,14 +84,30 @@ class TestBatch:
         def stop_at_once(progress: BatchProgress) -> None:
             stop.set()
 
-        first = run_batch(config, preflight(config), stop=stop, on_progress=stop_at_once)
+        first = run_batch(config, units_of(config), preflight(config), stop=stop, on_progress=stop_at_once)
         assert first.stopped
         second = batch(config)
         assert (second.resumed, second.stopped, second.run_id) == (True, False, first.run_id)
         assert rows(tmp_path, "SELECT count(DISTINCT session_id), sum(analysed), max(last_seq) FROM frames") == [
             (1, 40, 39)
         ]
-        assert rows(tmp_path, "SELECT count(*) = count(DISTINCT (frame_seq, face_index)) FROM observations") == [(True,)]
+        once = "SELECT count(*) = count(DISTINCT (frame_seq, face_index)) FROM observations"
+        assert rows(tmp_path, once) == [(True,)]
+
+    def test_recordings_of_a_camera_carry_its_id_and_zones(self, clip: Path, tmp_path: Path) -> None:
+        later = tmp_path / "scene_20260314_101500.mp4"
+        later.write_bytes(clip.read_bytes())
+        zone = {"id": "all", "kind": "product", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}
+        config = config_for(["rtsp://u:p@192.0.2.1/"], str(tmp_path / "d"), FAST | {"zones": [zone]}, {"threads": 1})
+        (camera,) = (c.id for _, c in config.cameras())
+        units = recordings_of(config, camera, [clip, later])
+        run_batch(config, units, preflight(config, units), stop=threading.Event(), on_progress=lambda _: None)
+        sql = (
+            "SELECT camera_id, count(DISTINCT session_id), count(DISTINCT hour(captured_at)) "
+            "FROM observations GROUP BY 1"
+        )
+        assert rows(tmp_path / "d", sql) == [(camera, 2, 2)]
+        assert rows(tmp_path / "d", "SELECT DISTINCT zone_ids FROM observations") == [(["all"],)]
 
     def test_live_sources_are_refused(self, tmp_path: Path) -> None:
         config = config_for(["demo:front"], str(tmp_path), FAST, {})

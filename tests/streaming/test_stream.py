@@ -8,12 +8,11 @@ from pathlib import Path
 
 import av
 import pytest
+from support import assert_every_frame_once, config_of, rows, run
 
 from risa_ray.errors import InputError
 from risa_ray.streaming.cluster import check_resources
 from risa_ray.streaming.driver import Snapshot
-
-from support import assert_every_frame_once, config_of, rows, run
 
 FRAMES = 40
 
@@ -31,7 +30,8 @@ class TestStream:
             (True, True)
         ]
         # The recorder's time pattern in the file's name says when it was captured.
-        assert rows(tmp_path, "SELECT min(captured_at)::VARCHAR FROM observations")[0][0].startswith("2026-03-14 09:15:0")
+        started = rows(tmp_path, "SELECT date_trunc('minute', min(captured_at))::VARCHAR FROM observations")
+        assert started[0][0].startswith("2026-03-14 09:15:00")
         assert rows(tmp_path, "SELECT camera_id, detector FROM cameras") == [(camera, "haar")]
         assert rows(tmp_path, "SELECT state FROM frames ORDER BY window_start DESC LIMIT 1") == [("complete",)]
 
