@@ -362,6 +362,7 @@ class _Sender:
                 ray.get(list(self._adds))
                 self._adds.clear()
                 ray.get(self._committer.close_session.remote(self._session.session_id, state, note))
+                self._committer.flush.remote()  # nothing more will come that would be worth waiting for
                 while True:
                     mark = ray.get(self._committer.acknowledged.remote(self._session.session_id))
                     if mark >= last:

@@ -18,10 +18,17 @@ ROOT = Path(__file__).parents[2]
 RAY = Path(sys.executable).with_name("ray")
 
 
+# A new cluster asks for the token that it made; the command line sends it only when told to.
+ENVIRONMENT = os.environ | {
+    "PATH": f"{RAY.parent}:{os.environ['PATH']}",
+    "RAY_ADDRESS": "",
+    "RAY_AUTH_MODE": "token",
+}
+
+
 def ray(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PATH": f"{RAY.parent}:{os.environ['PATH']}", "RAY_ADDRESS": ""}
     return subprocess.run(
-        [str(RAY), *arguments], capture_output=True, text=True, timeout=280, check=check, env=environment
+        [str(RAY), *arguments], capture_output=True, text=True, timeout=280, check=check, env=ENVIRONMENT
     )
 
 
@@ -33,14 +40,23 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def dashboard() -> Iterator[str]:
-    """Address of a fresh cluster's job server."""
+    """Address of a fresh cluster's job server; `--block` ties the cluster to one process, which ends it alone."""
     port, dashboard_port = free_port(), free_port()
-    ray(
-        "start", "--head", f"--port={port}", "--num-cpus=4", "--object-store-memory=300000000",
-        "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}", "--disable-usage-stats",
+    address = f"http://127.0.0.1:{dashboard_port}"
+    head = subprocess.Popen(
+        [
+            str(RAY), "start", "--head", "--block", f"--port={port}", "--num-cpus=4",
+            "--object-store-memory=300000000", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}",
+            "--disable-usage-stats",
+        ],
+        env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    yield f"http://127.0.0.1:{dashboard_port}"
-    ray("stop", "--force", check=False)
+    while ray("job", "list", "--address", address, check=False).returncode != 0:
+        assert head.poll() is None
+        time.sleep(1)
+    yield address
+    head.terminate()
+    head.wait(60)
 
 
 def submit(dashboard: str, job: str, *arguments: str, wait: bool = True) -> subprocess.CompletedProcess[str]:
