@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from PIL import Image as Pictures
 
 from risa_ray.config import CameraConfig, load_config
 from risa_ray.errors import BrokenSourceError, InputError, SourceError
-from risa_ray.frames import FaceRow, Frame, Image
+from risa_ray.frames import FaceRow, Frame, Image, Outcome
 from risa_ray.inputs import PICTURE_SUFFIXES, config_for
 from risa_ray.sources import create_source, read_frames
 from risa_ray.vision.analyze import Analyzer, CameraSetup, CameraState
@@ -23,6 +25,8 @@ from risa_ray.vision.draw import draw_faces, draw_zones
 _RUN_FRAMES = 8
 _SESSION = "annotate"
 _TIME_BASE = Fraction(1, 90_000)
+
+Drawn = tuple[Frame, Image, list[FaceRow]]
 
 
 def annotate_file(
@@ -40,7 +44,7 @@ def annotate_file(
         Frames and faces drawn.
 
     Raises:
-        InputError: the file, the output or the camera is wrong.
+        InputError: the file, the output or the camera is wrong, or the output cannot be written.
     """
     still = file.suffix.lower() in PICTURE_SUFFIXES
     _check_output(file, out, still)
@@ -66,6 +70,8 @@ def annotate_file(
 
 
 def _check_output(file: Path, out: Path, still: bool) -> None:
+    if file.is_dir():
+        raise InputError(f"{file}: is a folder; annotate takes one video or one picture, give a file in it")
     wanted = (".jpg", ".jpeg", ".png") if still else (".mp4",)
     if out.suffix.lower() not in wanted:
         raise InputError(f"{out}: give an output that ends in {' or '.join(wanted)}")
@@ -73,10 +79,16 @@ def _check_output(file: Path, out: Path, still: bool) -> None:
         raise InputError(f"{out}: is the input itself; give another output")
     if not out.parent.is_dir():
         raise InputError(f"{out}: there is no folder {out.parent}; create it first")
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; give the name of a file")
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise InputError(f"{out}: no permission to write there; give another output")
 
 
 def _camera(file: Path, settings: dict[str, Any], config: Path | None, camera_id: str | None) -> CameraConfig:
     if config is None:
+        if camera_id is not None:
+            raise InputError(f"--camera {camera_id}: of which config? give --config too, or leave --camera out")
         _, camera = next(config_for([str(file)], "data", settings, {}).cameras())
         return camera
     cameras = {c.id: c for _, c in load_config(config).cameras()}
@@ -85,15 +97,15 @@ def _camera(file: Path, settings: dict[str, Any], config: Path | None, camera_id
     return cameras[camera_id].model_copy(update={"source": str(file.resolve()), "realtime": False})
 
 
-def _draw(
-    camera: CameraConfig, frames: Iterator[Frame], analyzer: Analyzer
-) -> Iterator[tuple[Frame, Image, list[FaceRow]]]:
+def _draw(camera: CameraConfig, frames: Iterator[Frame | Outcome], analyzer: Analyzer) -> Iterator[Drawn]:
     setup, state, numbers = CameraSetup.of("annotate", camera), CameraState.start(_SESSION, 0), dict[str, int]()
     while True:
         run, broken = _take(frames)
         if run:
             chunk, state = analyzer.analyze(run, setup, state)
             for frame in run:
+                if isinstance(frame, Outcome):  # cannot be decoded: there is nothing to draw on
+                    continue
                 rows = [f for f in chunk.faces if f.frame_seq == frame.frame_seq]
                 image = draw_zones(setup.zones.mask(frame.image), camera.zones)
                 yield frame, draw_faces(image, rows, numbers, frame.scale), rows
@@ -103,8 +115,8 @@ def _draw(
             return
 
 
-def _take(frames: Iterator[Frame]) -> tuple[list[Frame], BrokenSourceError | None]:
-    run: list[Frame] = []
+def _take(frames: Iterator[Frame | Outcome]) -> tuple[list[Frame | Outcome], BrokenSourceError | None]:
+    run: list[Frame | Outcome] = []
     try:
         while len(run) < _RUN_FRAMES:
             frame = next(frames, None)
@@ -116,26 +128,76 @@ def _take(frames: Iterator[Frame]) -> tuple[list[Frame], BrokenSourceError | Non
     return run, None
 
 
-def _write_picture(out: Path, drawn: Iterator[tuple[Frame, Image, list[FaceRow]]]) -> Iterator[list[FaceRow]]:
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, av.FFmpegError) as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror or error}); give another output") from None
+
+
+def _write_picture(out: Path, drawn: Iterator[Drawn]) -> Iterator[list[FaceRow]]:
     for _, image, rows in drawn:
-        Pictures.fromarray(image).save(out, quality=92)
+        with _writing(out):
+            Pictures.fromarray(image).save(out, quality=92)
         yield rows
 
 
-def _write_video(out: Path, drawn: Iterator[tuple[Frame, Image, list[FaceRow]]]) -> Iterator[list[FaceRow]]:
-    """H.264 with the source's own time stamps, so that a variable frame rate stays what it was."""
-    with av.open(str(out), "w") as container:
-        stream = None
+def _write_video(out: Path, drawn: Iterator[Drawn]) -> Iterator[list[FaceRow]]:
+    video: _Video | None = None
+    try:
         for frame, image, rows in drawn:
-            height, width = (side - side % 2 for side in image.shape[:2])  # H.264 halves the colour planes
-            if stream is None:
-                stream = container.add_stream("libx264", rate=30)
-                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-                stream.options = {"crf": "20", "preset": "veryfast"}
-                stream.codec_context.time_base = _TIME_BASE
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[: stream.height, : stream.width]), "rgb24")
-            picture.pts, picture.time_base = round(frame.pts / _TIME_BASE), _TIME_BASE
-            container.mux(stream.encode(picture))
+            if video is None:
+                video = _Video(out, image)
+            video.add(frame, image)
             yield rows
-        if stream is not None:
-            container.mux(stream.encode())
+    finally:
+        if video is not None:
+            video.close()
+
+
+class _Video:
+    """H.264 with the source's own time stamps, so that a variable frame rate stays what it was."""
+
+    def __init__(self, out: Path, first: Image) -> None:
+        self._out = out
+        self._shape = first.shape
+        self._height, self._width = (side - side % 2 for side in first.shape[:2])  # H.264 halves the colour planes
+        self._last = -1
+        self._failed = False
+        with _writing(out):
+            self._container = av.open(str(out), "w")
+            self._stream = self._container.add_stream("libx264", rate=30)
+            self._stream.width, self._stream.height, self._stream.pix_fmt = self._width, self._height, "yuv420p"
+            self._stream.options = {"crf": "20", "preset": "veryfast"}
+            self._stream.codec_context.time_base = _TIME_BASE
+
+    def add(self, frame: Frame, image: Image) -> None:
+        if image.shape != self._shape:
+            was, now = (f"{shape[1]}x{shape[0]}" for shape in (self._shape, image.shape))
+            raise InputError(
+                f"{self._out}: ends at {frame.pts:.1f} s, where the pictures change from {was} to {now}; "
+                "convert the file to one size first"
+            )
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[: self._height, : self._width]), "rgb24")
+        # jitter may give two frames one time, which a file cannot hold
+        self._last = max(round(frame.pts / _TIME_BASE), self._last + 1)
+        picture.pts, picture.time_base = self._last, _TIME_BASE
+        self._mux(picture)
+
+    def close(self) -> None:
+        try:
+            self._mux(None)
+        finally:
+            with _writing(self._out):
+                self._container.close()
+
+    def _mux(self, picture: av.VideoFrame | None) -> None:
+        if self._failed:  # FFmpeg's muxer crashes on anything more
+            return
+        try:
+            with _writing(self._out):
+                self._container.mux(self._stream.encode(picture))
+        except InputError:
+            self._failed = True
+            raise

@@ -14,6 +14,7 @@ from rich.console import Console
 from risa_ray.config import ChainConfig, load_config, redact
 from risa_ray.errors import InputError
 from risa_ray.inputs import Unit, config_for, recordings_of, units_of
+from risa_ray.store.errors import StoreError
 
 app = typer.Typer(
     help="Real-time in-store sentiment analysis: cameras in, apparent expressions out, Parquet and DuckDB behind.",
@@ -41,6 +42,9 @@ def main() -> None:
     except InputError as error:
         print(f"risa: {error}", file=sys.stderr)
         sys.exit(2)
+    except StoreError as error:
+        print(f"risa: {error}", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:
         # The reader of our output has gone, as with `risa query | head`: that is its right.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -240,7 +244,6 @@ def sql(
 @bench.command("pipeline")
 def bench_pipeline(
     video: Annotated[Path, typer.Argument(help="A video file.")],
-    frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", min=1)] = None,
     repeats: Annotated[int, typer.Option(help="Turns of each side, interleaved.", min=1)] = 3,
     detector: DetectorName = "mtcnn",
     min_face_size: MinFace = 40,
@@ -250,7 +253,8 @@ def bench_pipeline(
     """Frames per second of the Ray pipeline against one plain loop over the same core."""
     from risa_ray.benchmarks.pipeline import bench_pipeline as run
 
-    write_json(run(video, frames, repeats, detector, min_face_size, threads), out)
+    check_output(out)
+    write_json(run(video, repeats, detector, min_face_size, threads), out)
 
 
 @bench.command("memory")
@@ -261,7 +265,18 @@ def bench_memory(
     """Resident memory of every actor after 500 frames and at the end."""
     from risa_ray.benchmarks.memory import bench_memory as run
 
+    check_output(out)
     write_json(run(frames), out)
+
+
+def check_output(out: Path | None) -> None:
+    """Refuse an output file that cannot be written, before the work and not after it.
+
+    Raises:
+        InputError: its folder does not exist.
+    """
+    if out is not None and not out.resolve().parent.is_dir():
+        raise InputError(f"{out}: there is no folder {out.parent}; create it first")
 
 
 def write_json(result: dict[str, Any], out: Path | None) -> None:

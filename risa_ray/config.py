@@ -183,9 +183,13 @@ class AlertRule(Model):
 
 
 class ChainConfig(Model):
-    """A whole config file."""
+    """A whole config file.
+
+    `ad_hoc` marks a config made from a command line: what it leaves at its default, it does not claim for the dataset.
+    """
 
     chain: Identifier = "chain"
+    ad_hoc: bool = False
     data: str = "data"
     stores: tuple[StoreConfig, ...] = Field(min_length=1)
     pipeline: PipelineConfig = PipelineConfig()

@@ -6,6 +6,7 @@ import os
 import sys
 import webbrowser
 from collections.abc import Sequence
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rich.console import Console
 from risa_ray.analytics import open_dataset
 from risa_ray.analytics.demo_page import build_demo_page
 from risa_ray.config import CameraConfig, ChainConfig, load_config, resolve_paths
+from risa_ray.errors import InputError
 from risa_ray.frames import FaceRow, Image
 from risa_ray.sources.demo import render
 from risa_ray.streaming.cluster import connect, stop_on_signals
@@ -73,7 +75,11 @@ def run_demo(data: str | None, seconds: float, out: Path | None, events: str | N
         InputError: the data path or the page's folder cannot be written.
     """
     console = Console(stderr=events == "-")
-    config = demo_config(data or "demo-data", seconds)
+    if out is not None and not out.resolve().parent.is_dir():
+        raise InputError(f"{out}: there is no folder {out.parent}; create it first")
+    # Without a folder of the user's own each demo gets one, so that its figures are those of one run.
+    data = data or str(Path("demo-data") / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S"))
+    config = demo_config(data, seconds)
     sources = preflight(config)
     console.print("RISA demo: two cameras, real time, through the whole Ray pipeline", style="bold", highlight=False)
     console.print(INVENTED, style="yellow", highlight=False)
@@ -87,9 +93,10 @@ def run_demo(data: str | None, seconds: float, out: Path | None, events: str | N
         console.print(f"\n{title}", style="bold", highlight=False)
         console.print(str(connection.sql(sql)).rstrip(), markup=False, highlight=False)
     _, camera = next(config.cameras())
-    session_id = report.readers[camera.id].session_id or ""
+    status = report.readers.get(camera.id)
+    session_id = (status.session_id if status else None) or ""
     page = out or Path(config.data) / "demo.html"
-    still, commands = _still(connection, camera, session_id), _next_commands(data or "demo-data")
+    still, commands = _still(connection, camera, session_id), _next_commands(data)
     build_demo_page(connection, still, camera.zones, camera.id, page, commands)
     _tell(console, page, commands)
     return 1 if report.broken else 0

@@ -68,7 +68,7 @@ def config_for(sources: Sequence[str], data: str, camera: dict[str, Any], pipeli
         InputError: a setting is wrong.
     """
     cameras = [{"id": i, "source": s} | camera for i, s in zip(camera_ids(sources), sources, strict=True)]
-    raw = {"data": data, "stores": [{"id": "store", "cameras": cameras}], "pipeline": pipeline}
+    raw = {"ad_hoc": True, "data": data, "stores": [{"id": "store", "cameras": cameras}], "pipeline": pipeline}
     return resolve_paths(parse_config(raw, "command line"), Path.cwd())
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -42,6 +45,84 @@ def test_a_picture_shows_boxes_and_the_cameras_zones(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         annotate_file(tmp_path / "none.mp4", tmp_path / "out.mp4", SETTINGS, "default", None, None)
+
+
+def test_an_undecodable_frame_is_passed_over(clip: Path, tmp_path: Path) -> None:
+    """H.264 with one packet of zeros: the frames around it are drawn, on their own times."""
+    content = bytearray(clip.read_bytes())
+    with av.open(str(clip)) as container:
+        packets = [p for p in container.demux(video=0) if p.pos is not None and p.size]
+    hit = packets[20]
+    assert hit.pos is not None
+    content[hit.pos : hit.pos + hit.size] = bytes(hit.size)
+    (tmp_path / "hole.mp4").write_bytes(content)
+    frames, _ = annotate_file(tmp_path / "hole.mp4", tmp_path / "out.mp4", SETTINGS, "default", None, None)
+    assert 0 < frames < 40
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        times = [float(p.time or 0) for p in container.decode(video=0)]
+    assert len(times) == frames
+    assert times[-1] == pytest.approx(39 / 8, abs=1e-3)
+
+
+def test_frames_of_one_time_are_written_all(tmp_path: Path) -> None:
+    """A camera whose time stamps jitter back: the clock holds them, so that several frames have one time."""
+    source, out = tmp_path / "jitter.mkv", tmp_path / "out.mp4"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuvj420p"
+        for index, millis in enumerate([0, 100, 200, 200, 200, 300]):
+            for packet in stream.encode(
+                av.VideoFrame.from_ndarray(np.full((96, 160, 3), 30 * index, np.uint8), "rgb24")
+            ):
+                packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), millis, millis
+                container.mux(packet)
+    frames, _ = annotate_file(source, out, SETTINGS, "default", None, None)
+    with av.open(str(out)) as container:
+        times = [float(p.time or 0) for p in container.decode(video=0)]
+    assert len(times) == frames == 6
+    assert all(a < b for a, b in pairwise(times))
+
+
+def _refusal(file: Path, out: Path, camera: str | None = None) -> str:
+    with pytest.raises(InputError) as refused:
+        annotate_file(file, out, SETTINGS, "default", None, camera)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    for index, size in enumerate([(64, 48), (80, 60)]):
+        Image.new("RGB", size).save(tmp_path / f"{index}.png")
+    assert "is a folder; annotate takes one video or one picture" in _refusal(tmp_path, tmp_path / "out.mp4")
+
+
+def test_a_video_that_changes_its_size_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "two.mjpeg"
+    stills = []
+    for size in [(160, 96)] * 3 + [(128, 96)] * 3:
+        buffer = io.BytesIO()
+        Image.new("RGB", size, (90, 90, 90)).save(buffer, "jpeg")
+        stills.append(buffer.getvalue())
+    source.write_bytes(b"".join(stills))
+    assert "the pictures change from 160x96 to 128x96" in _refusal(source, tmp_path / "out.mp4")
+
+
+def test_an_output_that_cannot_be_written_is_refused(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    assert "is a folder" in _refusal(clip, tmp_path / "folder.mp4")
+    assert "no folder" in _refusal(clip, tmp_path / "none" / "out.mp4")
+    full = Path("/dev/full")
+    if full.exists():  # a disk without room
+        picture = tmp_path / "scene.png"
+        Image.fromarray(render("front", 6.0)).save(picture)
+        (tmp_path / "full.png").symlink_to(full)
+        assert "cannot be written" in _refusal(picture, tmp_path / "full.png")
+        (tmp_path / "full.mp4").symlink_to(full)
+        assert "cannot be written" in _refusal(clip, tmp_path / "full.mp4")
+
+
+def test_a_camera_without_a_config_is_refused(clip: Path, tmp_path: Path) -> None:
+    assert "give --config too" in _refusal(clip, tmp_path / "out.mp4", "demo-front")
 
 
 def test_an_unknown_camera(clip: Path, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """A dataset as a DuckDB connection: the tables' rows at one moment, and the views that define every figure.
 
 The same statements make the connection of `open_dataset` and the init script of the duckdb shell. The k-floor is a
-guard rail for figures that are shown to people, not access control: who may read the files may read every row.
+guard rail for figures that are shown to people, not access control: who may read the files may read every row. While it
+holds, the views of single people (schema `people`) do not exist; the floored ones carry them as their own WITH clauses.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import Any
@@ -29,6 +31,7 @@ VIEWS = (
     "store_versions",
     "camera_versions",
     "zone_versions",
+    "counted_windows",
     "weighed",
     "people_tracks",
     "stay_observations",
@@ -126,6 +129,7 @@ def statements(tables: Mapping[str, DeltaTable], sources: Mapping[str, str], k: 
     yield "SET TimeZone = 'UTC'"
     yield f"SET VARIABLE k = {k}"
     yield "CREATE SCHEMA people"
+    hidden = _Hidden(k > 1)
     for name, schema in TABLES.items():
         uris = snapshot_files(tables[name]) if name in tables else []
         columns = ", ".join(f'"{field.name}" {_sql_type(field.type)}' for field in schema)
@@ -140,9 +144,37 @@ def statements(tables: Mapping[str, DeltaTable], sources: Mapping[str, str], k: 
             source = _read_parquet(name)
         # The empty table gives the view every column, with its type, whatever the version of the files.
         yield f"CREATE TABLE people.{name}_columns ({columns})"
-        yield f"CREATE VIEW {target} AS FROM people.{name}_columns UNION ALL BY NAME FROM {source}"
+        yield from hidden.take(f"CREATE VIEW {target} AS FROM people.{name}_columns UNION ALL BY NAME FROM {source}")
     for view in VIEWS:
-        yield from _split(files("risa_ray.analytics").joinpath(f"views/{view}.sql").read_text(encoding="utf-8"))
+        for sql in _split(files("risa_ray.analytics").joinpath(f"views/{view}.sql").read_text(encoding="utf-8")):
+            yield from hidden.take(sql)
+
+
+class _Hidden:
+    """Holds the `people` views back while there is a floor, and puts them into the views that build on them."""
+
+    _VIEW = re.compile(r"CREATE VIEW (people\.)?(\w+) AS\s(.*)", re.DOTALL)
+
+    def __init__(self, active: bool) -> None:
+        self._active = active
+        self._definitions: dict[str, str] = {}
+
+    def take(self, sql: str) -> Iterator[str]:
+        """The statement as it is to be run, or nothing where it makes a view to hide."""
+        view = self._VIEW.search(sql)
+        if not self._active or view is None:
+            yield sql
+        elif view[1]:
+            self._definitions[view[2]] = self._renamed(view[3])
+        elif (body := self._renamed(view[3])) != view[3]:
+            parts = ", ".join(f"people_{name} AS (\n{part}\n)" for name, part in self._definitions.items())
+            yield f"CREATE VIEW {view[2]} AS WITH {parts}\nSELECT * FROM (\n{body}\n)"
+        else:
+            yield sql
+
+    def _renamed(self, body: str) -> str:
+        """With `people_x` for each hidden `people.x`."""
+        return re.sub(r"\bpeople\.(\w+)", lambda m: f"people_{m[1]}" if m[1] in self._definitions else m[0], body)
 
 
 def _read_parquet(name: str) -> str:

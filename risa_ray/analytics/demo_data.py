@@ -98,7 +98,7 @@ def read_demo_data(connection: duckdb.DuckDBPyConnection, camera_id: str) -> Dem
     """
     counts = connection.execute(
         "SELECT count(DISTINCT (camera_id, session_id, track_id)), count(*),"
-        " coalesce(epoch(max(captured_at) - min(captured_at)), 0) FROM observations"
+        " coalesce(epoch(max(captured_at) - min(captured_at)), 0) FROM people.weighed"
     ).fetchall()[0]
     length_s = float(counts[2])
     bin_s = float(next((b for b in _BINS_S if length_s / b <= _MOST_BINS), _BINS_S[-1]))

@@ -19,9 +19,9 @@ from risa_ray.frames import Chunk
 from risa_ray.inputs import Unit
 from risa_ray.sources.base import Source
 from risa_ray.store import runs
-from risa_ray.store.maintenance import compact
+from risa_ray.store.maintenance import compact, purge
 from risa_ray.store.writer import SessionInfo, Writer
-from risa_ray.streaming.cluster import analyzer_threads, check_resources
+from risa_ray.streaming.cluster import analyzers_per_node, check_resources
 from risa_ray.streaming.driver import open_run
 
 log = logging.getLogger("risa")
@@ -77,7 +77,7 @@ def run_batch(
     for unit in units:
         if sources[unit.key].live:
             raise InputError(f"camera {unit.camera.id}: batch reads files; use `risa stream` for live sources")
-    check_resources(config.pipeline)
+    check_resources(config)
     began = time.monotonic()
     run = open_run(config, units, sources)
     writer = Writer(config.data, run.run_id)
@@ -108,12 +108,18 @@ def run_batch(
             break
     writer.flush()
     stopped = progress.done < progress.files
-    compact(config.data, older_than_s=0)
+    _tidy(config)
     if stopped:
         runs.release(run)
     else:
         runs.complete(run)
     return BatchReport(run.run_id, run.resumed, stopped, progress, broken)
+
+
+def _tidy(config: ChainConfig) -> None:
+    if config.privacy.retention_days is not None:
+        purge(config.data, config.privacy.retention_days)
+    compact(config.data, older_than_s=0)
 
 
 def _tasks(units: Sequence[Unit], run: runs.RunRecord, writer: Writer) -> list[FileTask]:
@@ -136,7 +142,7 @@ def _results(config: ChainConfig, tasks: list[FileTask]) -> Iterator[Chunk | Fil
     results = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         FileWorker,
         batch_size=1,
-        fn_constructor_args=(pipeline, analyzer_threads(pipeline)),
+        fn_constructor_args=(pipeline, analyzers_per_node(pipeline)),
         compute=ray.data.ActorPoolStrategy(size=pipeline.analyzers),
         num_cpus=pipeline.cpus_per_analyzer,
         num_gpus=pipeline.gpus_per_analyzer,

@@ -20,9 +20,7 @@ from risa_ray.inputs import config_for
 _RUN_FRAMES = 4
 
 
-def bench_pipeline(
-    video: Path, frames: int | None, repeats: int, detector: str, min_face_size: int, threads: int | None
-) -> dict[str, Any]:
+def bench_pipeline(video: Path, repeats: int, detector: str, min_face_size: int, threads: int | None) -> dict[str, Any]:
     """Frames/s of both sides in turns, and the median of the pairwise ratios.
 
     Both sides do the same work on the same file with the same thread count: decode, detect, track, classify, commit.
@@ -47,8 +45,8 @@ def bench_pipeline(
         before = machine()
         loops, pipelines = [], []
         for turn in range(repeats):
-            loops.append(_in_process(config, f"{folder}/loop-{turn}", frames, threads))
-            pipelines.append(_pipeline(config, f"{folder}/pipeline-{turn}", frames))
+            loops.append(_in_process(config, f"{folder}/loop-{turn}", threads))
+            pipelines.append(_pipeline(config, f"{folder}/pipeline-{turn}"))
         ray.shutdown()
     ratios = [p["frames_per_s"] / q["frames_per_s"] for p, q in zip(pipelines, loops, strict=True)]
     return {
@@ -66,11 +64,11 @@ def bench_pipeline(
     }
 
 
-def _in_process(config: ChainConfig, data: str, frames: int | None, threads: int) -> dict[str, Any]:
+def _in_process(config: ChainConfig, data: str, threads: int) -> dict[str, Any]:
     """The plain loop in a process of its own, so that neither side inherits the other's memory and threads."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_loop, args=(config.model_dump_json(by_alias=True), data, frames, threads, sender))
+    process = context.Process(target=_loop, args=(config.model_dump_json(by_alias=True), data, threads, sender))
     process.start()
     sender.close()
     try:
@@ -81,7 +79,7 @@ def _in_process(config: ChainConfig, data: str, frames: int | None, threads: int
     return result
 
 
-def _loop(config_json: str, data: str, frames: int | None, threads: int, sender: Any) -> None:
+def _loop(config_json: str, data: str, threads: int, sender: Any) -> None:
     import cv2
     import torch
 
@@ -92,8 +90,8 @@ def _loop(config_json: str, data: str, frames: int | None, threads: int, sender:
     config = ChainConfig.model_validate_json(config_json)
     store, camera = next(config.cameras())
     torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
-    analyzer = Analyzer.load(config.pipeline.model, max_batch=config.pipeline.max_batch)
+    cv2.setNumThreads(1)
+    analyzer = Analyzer.load(config.pipeline.model, max_batch=config.pipeline.max_batch, threads=threads)
     source = create_source(camera, store.tzinfo)
     setup = CameraSetup.of(store.id, camera)
     analyzer.prepare([setup])
@@ -101,7 +99,7 @@ def _loop(config_json: str, data: str, frames: int | None, threads: int, sender:
     writer.open_session(SessionInfo(store.id, camera.id, "loop", False, source.started_at()))
     state, done, commit_s, decode_s = CameraState.start("loop", 0), 0, 0.0, 0.0
     before = _times(analyzer)
-    pictures = islice(read_frames(source, camera, "loop", source.started_at()), frames)
+    pictures = read_frames(source, camera, "loop", source.started_at())
     began = last_flush = time.perf_counter()
     while True:
         decoding = time.perf_counter()
@@ -131,7 +129,7 @@ def _loop(config_json: str, data: str, frames: int | None, threads: int, sender:
                 "seconds": ended - began,
                 "frames_per_s": done / (ended - began),
                 "stage_s": stages,
-                "threads": torch.get_num_threads(),
+                "threads": analyzer.threads,
             }
         )
     )
@@ -141,18 +139,12 @@ def _times(analyzer: Any) -> dict[str, float]:
     return {"detect": analyzer.times.detect, "track": analyzer.times.track, "classify": analyzer.times.classify}
 
 
-def _pipeline(config: ChainConfig, data: str, frames: int | None) -> dict[str, Any]:
+def _pipeline(config: ChainConfig, data: str) -> dict[str, Any]:
     from risa_ray.streaming.driver import stream
     from risa_ray.streaming.preflight import preflight
 
     config = config.model_copy(update={"data": data})
-    stop = threading.Event()
-
-    def watch(snapshot: Any) -> None:
-        if frames is not None and sum(snapshot.committer.analysed.values()) >= frames:
-            stop.set()
-
-    report = stream(config, preflight(config), stop=stop, on_snapshot=watch, interval_s=0.2)
+    report = stream(config, preflight(config), stop=threading.Event(), on_snapshot=lambda _: None)
     (reader,) = report.readers.values()
     (analyzer,) = report.analyzers
     analysed = sum(report.committer.analysed.values())
@@ -162,5 +154,4 @@ def _pipeline(config: ChainConfig, data: str, frames: int | None) -> dict[str, A
         "frames_per_s": analysed / reader.active_s,
         "stage_s": {"decode": reader.decode_s, **analyzer.times, "commit": report.committer.commit_s},
         "threads": analyzer.threads,
-        "delay_p95_s": max((f.delay_p95_s or 0.0) for f in report.committer.figures),
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-Status = Literal["ok", "suppressed", "no_mood"]
+Status = Literal["ok", "suppressed", "no_mood", "mood_suppressed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +17,18 @@ class Figures:
     Attributes:
         zone_id: None for the whole camera. Delay, fps and drops of a zone are those of its camera.
         at: aware UTC end of the window, on the camera's clock.
-        age_s: seconds from the newest frame to `at`; above 0 only for a live camera that has gone quiet. None: no
-            frame came yet.
-        people_now: tracks seen in the last 2 s.
-        tracks: distinct tracks of the window; with_mood: those with at least three known observations.
-        positive, neutral, negative, net_sentiment, ci, negative_share, unknown_share: None where the floor `k`
-            suppresses them or nobody has a mood (`unknown_share` then still holds); `ci` is the 95 % interval, which
-            covers sampling and not the model's error.
+        age_s: seconds from the newest frame to `at`; above 0 only for a live camera (or a file played as one) that
+            has gone quiet. None: no frame came yet.
+        people_now: tracks seen in the last 2 s; a count of heads, which the floor does not hide.
+        tracks: distinct tracks of the window; with_mood: those with at least three known observations. None where the
+            floor `k` hides them, as is unknown_share.
+        positive, neutral, negative, net_sentiment, ci, negative_share: None where the floor hides them or nobody has a
+            mood; `ci` is the 95 % interval, which covers sampling and not the model's error.
         expressions: apparent expression -> people of `people_now`; empty where fewer than k are there.
         delay_p50_s, delay_p95_s: seconds from arrival of a frame to its figures; None when it is not measured.
         dropped: cause -> frames; causes without a drop are left out.
-        status: `suppressed` when fewer than k tracks (or a remainder of fewer than k) stand behind the mood.
+        status: `suppressed` when fewer than k tracks (or a remainder of fewer than k) stand behind the figures;
+            `mood_suppressed` when that many do, and fewer of them have a mood.
     """
 
     store_id: str
@@ -38,7 +39,7 @@ class Figures:
     k: int
     age_s: float | None = None
     people_now: int = 0
-    tracks: int = 0
+    tracks: int | None = 0
     with_mood: int | None = 0
     positive: int | None = 0
     negative: int | None = 0

@@ -1,12 +1,13 @@
 """The figures of the last seconds, fed by chunks as they come.
 
 The window ends at the newest capture time of each camera, so a file that is played faster than life gives the same
-figures as a live camera. Only a live camera that has gone quiet is measured against the wall clock.
+figures as a live camera. Only a live camera (or a file played as one) that has gone quiet is measured against the wall
+clock, by the arrival of its frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,8 @@ from risa_ray.vision.expressions import EXPRESSIONS
 PRESENT_S = 2.0
 """A track seen this recently is there now; a live camera silent for longer has nobody to show."""
 EXPRESSION_S = 5.0
+STEP_BACK_S = 2.0
+"""A camera's clock that goes back by more was set, or a file starts over; by less, it jitters."""
 
 _UNKNOWN = -1
 _ANALYSED = -1
@@ -81,10 +84,14 @@ class Rolling:
         Raises:
             ValueError: the window is longer than what is kept.
         """
+        return [figures for figures, _ in self.counted(now, window_s)]
+
+    def counted(self, now: float, window_s: float | None = None) -> list[tuple[Figures, int]]:
+        """`figures`, each with its number of tracks whether or not the floor hides it: for rules, not to be shown."""
         window = self.window_s if window_s is None else window_s
         if window > self.keep_s:
             raise ValueError(f"a window of {window} s, and only {self.keep_s} s are kept")
-        return [entry for camera in self._cameras.values() for entry in camera.figures(now, window)]
+        return [entry for camera in self._cameras.values() for entry in camera.counted(now, window)]
 
 
 class _Columns:
@@ -139,16 +146,17 @@ class _Track:
 
 @dataclass(slots=True)
 class _Moods:
-    """The tracks of one scope, and how many are of which mood."""
+    """The tracks of one scope, those of them with a mood, and how many are of which."""
 
     tracks: frozenset[int]
+    known: frozenset[int]
     positive: int
     negative: int
     neutral: int
 
     @property
     def total(self) -> int:
-        return self.positive + self.negative + self.neutral
+        return len(self.known)
 
 
 @dataclass(slots=True)
@@ -159,6 +167,7 @@ class _Scope:
     faces: Rows
     moods: _Moods
     suppressed: bool = field(default=False)
+    mood_hidden: bool = field(default=False)
 
 
 class _Camera:
@@ -169,8 +178,8 @@ class _Camera:
         self.camera_id = camera.id
         self.k = k
         self.zones = [zone.id for zone in camera.zones if zone.kind not in ("staff", "mask")]
-        # The capture clock of anything else runs in its own past, so the wall clock says nothing about it.
-        self.live = is_url(camera.source) or camera.source.startswith(("usb:", "demo:"))
+        # Anything else is read as fast as it goes, so the wall clock says nothing about it.
+        self.live = camera.realtime or is_url(camera.source) or camera.source.startswith(("usb:", "demo:"))
         self.interval_s = 1 / camera.sampling_fps if camera.sampling_fps else None
         self.cap_s = max(1.0, 2 / camera.sampling_fps) if camera.sampling_fps else 1.0
         self._clear()
@@ -181,19 +190,21 @@ class _Camera:
         self.tracks: dict[str, _Track] = {}
         self.zone_sets: dict[tuple[str, ...], int] = {}
         self.next_ordinal = 0
-        self.oldest = self.newest = self.trimmed = -np.inf
+        self.oldest = self.newest = self.trimmed = self.arrived = -np.inf
 
     def add(self, chunk: Chunk, now: float | None, keep_s: float) -> None:
-        first = chunk.outcomes[0].captured_at.timestamp()
-        if first < self.newest - keep_s:
-            # The camera's clock was set back, or a file starts over: what is kept belongs to another time.
+        start = _after_step_back(chunk.outcomes, self.newest)
+        if start is not None:
+            # What is kept belongs to another time.
             self._clear()
+        outcomes = chunk.outcomes[start or 0 :]
         if self.oldest == -np.inf:
-            self.oldest = first
-        for outcome in chunk.outcomes:
+            self.oldest = outcomes[0].captured_at.timestamp()
+        for outcome in outcomes:
             self._add_outcome(outcome, now)
         for face in chunk.faces:
-            self._add_face(face)
+            if face.frame_seq >= outcomes[0].frame_seq:
+                self._add_face(face)
         if self.newest - self.trimmed > 1:
             self._forget(self.newest - keep_s)
 
@@ -203,6 +214,7 @@ class _Camera:
         delay = np.nan if now is None or outcome.cause is not None else max(0.0, now - outcome.arrived_at)
         self.frames.append((t, delay, cause))
         self.newest = max(self.newest, t)
+        self.arrived = max(self.arrived, outcome.arrived_at)
 
     def _add_face(self, face: FaceRow) -> None:
         track = self.tracks.get(face.track_id)
@@ -226,11 +238,12 @@ class _Camera:
         for track_id in gone:
             del self.tracks[track_id]
 
-    def figures(self, now: float, window_s: float) -> list[Figures]:
+    def counted(self, now: float, window_s: float) -> list[tuple[Figures, int]]:
         if self.newest == -np.inf:
             at = from_unix(now)
-            return [Figures(self.store_id, self.camera_id, z, at, window_s, self.k) for z in (None, *self.zones)]
-        end = now if self.live and now - self.newest > PRESENT_S else self.newest
+            return [(Figures(self.store_id, self.camera_id, z, at, window_s, self.k), 0) for z in (None, *self.zones)]
+        quiet_s = now - self.arrived
+        end = self.newest + (quiet_s if self.live and quiet_s > PRESENT_S else 0.0)
         faces = _between(self.faces.rows, end - window_s, end)
         scopes = [_Scope(None, faces, _moods(faces))]
         for zone in self.zones:
@@ -238,7 +251,7 @@ class _Camera:
             scopes.append(_Scope(zone, inside, _moods(inside)))
         _suppress(scopes, self.k)
         feed = self._feed(end, window_s)
-        return [self._entry(scope, end, window_s, feed) for scope in scopes]
+        return [(self._entry(scope, end, window_s, feed), len(scope.moods.tracks)) for scope in scopes]
 
     def _in_zone(self, faces: Rows, zone: str) -> Bools:
         member = np.array([zone in zones for zones in self.zone_sets], bool)
@@ -275,7 +288,6 @@ class _Camera:
             window_s,
             self.k,
             people_now=people,
-            tracks=len(scope.moods.tracks),
             expressions=expressions if people >= self.k and not scope.suppressed else {},
             **_sentiment(scope),
             **feed,
@@ -285,17 +297,20 @@ class _Camera:
 def _sentiment(scope: _Scope) -> dict[str, Any]:
     moods, total, tracks = scope.moods, scope.moods.total, len(scope.moods.tracks)
     if scope.suppressed:
-        return {"status": "suppressed", "with_mood": None, "positive": None, "negative": None, "neutral": None}
+        hidden = ("tracks", "with_mood", "positive", "negative", "neutral")
+        return {"status": "suppressed", **dict.fromkeys(hidden)}
+    readable = {"tracks": tracks, "with_mood": total, "unknown_share": 1 - total / tracks if tracks else None}
+    if scope.mood_hidden:
+        return {"status": "mood_suppressed", "positive": None, "negative": None, "neutral": None, **readable}
     return {
         "status": "ok" if total else "no_mood",
-        "with_mood": total,
+        **readable,
         "positive": moods.positive,
         "negative": moods.negative,
         "neutral": moods.neutral,
         "net_sentiment": (moods.positive - moods.negative) / total if total else None,
         "ci": net_sentiment_interval(moods.positive, moods.negative, total),
         "negative_share": moods.negative / total if total else None,
-        "unknown_share": 1 - total / tracks if tracks else None,
     }
 
 
@@ -307,7 +322,7 @@ def _between(rows: Rows, start: float, end: float) -> Rows:
 def _moods(faces: Rows) -> _Moods:
     """Weighted mean valence within each track, then the sign of each."""
     if not len(faces):
-        return _Moods(frozenset(), 0, 0, 0)
+        return _Moods(frozenset(), frozenset(), 0, 0, 0)
     tracks, ordinal = np.unique(faces["track"], return_inverse=True)
     known = faces["expression"] != _UNKNOWN
     weight = faces["weight"] * known
@@ -315,7 +330,13 @@ def _moods(faces: Rows) -> _Moods:
     has_mood = (np.bincount(ordinal, known) >= MIN_KNOWN) & (total > 0)
     mean = np.bincount(ordinal, weight * faces["valence"])[has_mood] / total[has_mood]
     positive, negative = int((mean >= MOOD_VALENCE).sum()), int((mean <= -MOOD_VALENCE).sum())
-    return _Moods(frozenset(tracks.tolist()), positive, negative, len(mean) - positive - negative)
+    return _Moods(
+        frozenset(tracks.tolist()),
+        frozenset(tracks[has_mood].tolist()),
+        positive,
+        negative,
+        len(mean) - positive - negative,
+    )
 
 
 def _expressions_now(faces: Rows, end: float) -> dict[str, int]:
@@ -333,16 +354,35 @@ def _expressions_now(faces: Rows, end: float) -> dict[str, int]:
 
 
 def _suppress(scopes: list[_Scope], k: int) -> None:
-    """Mark what the k-floor hides: cells of fewer than k tracks, and cells that would give such a group away.
+    """Mark what the k-floor hides: whole cells by their tracks, and their moods by the tracks that have one."""
+    for scope, hidden in zip(scopes, _too_few([scope.moods.tracks for scope in scopes], k), strict=True):
+        scope.suppressed = hidden
+    known = [frozenset[int]() if scope.suppressed else scope.moods.known for scope in scopes]
+    for scope, hidden in zip(scopes, _too_few(known, k), strict=True):
+        scope.mood_hidden = hidden
 
-    A camera's total minus its shown zones must not leave a group of 1 to k - 1 people.
+
+def _too_few(groups: list[frozenset[int]], k: int) -> list[bool]:
+    """Which of a camera's group and its zones' groups to hide: those below k, and those that would give such away.
+
+    The camera's total minus its shown zones must not leave 1 to k - 1 people.
     """
-    camera, zones = scopes[0], scopes[1:]
-    for scope in scopes:
-        scope.suppressed = 0 < len(scope.moods.tracks) < k
-    everyone = camera.moods.tracks
-    for zone in zones:
-        zone.suppressed = zone.suppressed or 0 < len(everyone - zone.moods.tracks) < k
-    shown = sorted((z for z in zones if z.moods.tracks and not z.suppressed), key=lambda z: len(z.moods.tracks))
-    while shown and 0 < len(everyone.difference(*(z.moods.tracks for z in shown))) < k:
-        shown.pop(0).suppressed = True
+    everyone, zones = groups[0], groups[1:]
+    hidden = [0 < len(group) < k for group in groups]
+    for number, zone in enumerate(zones, start=1):
+        hidden[number] = hidden[number] or 0 < len(everyone - zone) < k
+    shown = sorted((n for n in range(1, len(groups)) if groups[n] and not hidden[n]), key=lambda n: len(groups[n]))
+    while shown and 0 < len(everyone.difference(*(groups[n] for n in shown))) < k:
+        hidden[shown.pop(0)] = True
+    return hidden
+
+
+def _after_step_back(outcomes: Sequence[Outcome], newest: float) -> int | None:
+    """Position of the first outcome after the clock's last step back; None where there is none."""
+    start = None
+    for position, outcome in enumerate(outcomes):
+        t = outcome.captured_at.timestamp()
+        if t < newest - STEP_BACK_S:
+            start, newest = position, t
+        newest = max(newest, t)
+    return start

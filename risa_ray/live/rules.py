@@ -17,7 +17,10 @@ _Key = tuple[str, str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A row of `alerts`: what fired, when and why. `fired_at` is aware UTC on the clock of the camera."""
+    """A row of `alerts`: what fired, when and why. `fired_at` is aware UTC on the clock of the camera.
+
+    `tracks` is None where the k-floor hides it.
+    """
 
     alert_id: str
     rule_id: str
@@ -28,7 +31,7 @@ class Alert:
     value: float
     threshold: float
     direction: Literal["above", "below"]
-    tracks: int
+    tracks: int | None
     window_s: float
     severity: Literal["info", "warning", "critical"]
     text: str
@@ -65,20 +68,20 @@ class Rules:
             rolling: the window of the same config.
             now: Unix seconds.
         """
-        windows = {window: rolling.figures(now, window) for window in {rule.window_s for rule in self._rules}}
+        windows = {window: rolling.counted(now, window) for window in {rule.window_s for rule in self._rules}}
         alerts = []
         for rule in self._rules:
-            for figures in windows[rule.window_s]:
+            for figures, tracks in windows[rule.window_s]:
                 if _in_scope(rule, figures):
-                    alert = self._step(rule, figures)
+                    alert = self._step(rule, figures, tracks)
                     if alert is not None:
                         alerts.append(alert)
         return alerts
 
-    def _step(self, rule: AlertRule, figures: Figures) -> Alert | None:
+    def _step(self, rule: AlertRule, figures: Figures, tracks: int) -> Alert | None:
         key = (rule.id, figures.camera_id, figures.zone_id)
         state = self._states.setdefault(key, _State())
-        value = _value(rule, figures)
+        value = _value(rule, figures, tracks)
         if value is None or not _past(rule, value):
             state.since, state.armed = None, True
             return None
@@ -136,14 +139,14 @@ def _cooling(rule: AlertRule, state: _State, figures: Figures) -> bool:
     return figures.at - state.fired_at < timedelta(seconds=rule.cooldown_s)
 
 
-def _value(rule: AlertRule, figures: Figures) -> float | None:
-    """The figure the rule looks at; None where there is nothing to judge."""
+def _value(rule: AlertRule, figures: Figures, tracks: int) -> float | None:
+    """The figure the rule looks at; None where there is nothing to judge, or the floor hides it."""
     if rule.figure in _MOOD:
-        enough = figures.status != "suppressed" and figures.tracks >= max(rule.min_tracks, figures.k)
+        enough = figures.status != "suppressed" and tracks >= max(rule.min_tracks, figures.k)
     else:
         watching = figures.frames_analysed > 0 and (figures.age_s or 0.0) <= PRESENT_S
         asked = rule.min_tracks if "min_tracks" in rule.model_fields_set else 0
-        enough = watching and figures.tracks >= asked
+        enough = watching and tracks >= asked
     if not enough:
         return None
     value = figures.people_now if rule.figure == "people" else getattr(figures, rule.figure)

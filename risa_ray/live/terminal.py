@@ -184,15 +184,15 @@ def _places(figures: Sequence[Figures], history: History) -> Table:
     for entry in figures:
         name = entry.camera_id if entry.zone_id is None else f"  {entry.zone_id}"
         trend = sparkline(history.get((entry.camera_id, entry.zone_id), ()))
-        unknown = f"< {entry.k}" if entry.status == "suppressed" else _share(entry.unknown_share)
+        few = f"< {entry.k}"
         table.add_row(
             Text(name, style="bold" if entry.zone_id is None else ""),
             str(entry.people_now),
             _expressions(entry),
-            str(entry.tracks),
+            few if entry.tracks is None else str(entry.tracks),
             Text(_net(entry), style=_net_style(entry.net_sentiment)),
             trend,
-            unknown,
+            few if entry.status == "suppressed" else _share(entry.unknown_share),
         )
     return table
 
@@ -204,7 +204,7 @@ def _expressions(entry: Figures) -> str:
 
 
 def _net(entry: Figures) -> str:
-    if entry.status == "suppressed":
+    if entry.status in ("suppressed", "mood_suppressed"):
         return f"< {entry.k}"
     return "-" if entry.net_sentiment is None else f"{entry.net_sentiment:+.2f}"
 

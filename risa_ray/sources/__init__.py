@@ -8,10 +8,20 @@ from zoneinfo import ZoneInfo
 from risa_ray.config import CameraConfig, Policy, redact
 from risa_ray.errors import SourceError
 from risa_ray.sources import demo, file, images, network, usb
-from risa_ray.sources.base import Picture, Source, Wants
+from risa_ray.sources.base import Picture, Source, Undecodable, Wants
 from risa_ray.sources.reading import Sampler, read_frames
 
-__all__ = ["Picture", "Sampler", "Source", "Wants", "create_source", "is_live", "policy_of", "read_frames"]
+__all__ = [
+    "Picture",
+    "Sampler",
+    "Source",
+    "Undecodable",
+    "Wants",
+    "create_source",
+    "is_live",
+    "policy_of",
+    "read_frames",
+]
 
 KINDS: tuple[ModuleType, ...] = (demo, usb, network, images, file)
 """Asked in this order. Each has `matches(source) -> bool`, `open_source(camera, timezone) -> Source` and `LIVE`."""

@@ -34,12 +34,20 @@ class Picture:
     scale: float
 
 
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """The place of a wanted picture that could not be decoded; pts and arrived_at as in `Picture`."""
+
+    pts: float
+    arrived_at: float
+
+
 class Source(Protocol):
     """A file, a folder or a camera.
 
     Attributes:
         live: the arrival clock counts, and `freshest` is the policy by default.
-        decode_errors: pictures so far that could not be decoded, and were left out.
+        decode_errors: pictures so far that could not be decoded, wanted or not.
     """
 
     live: bool
@@ -61,11 +69,12 @@ class Source(Protocol):
     def size(self) -> tuple[int, int] | None:
         """Width and height in source pixels, if they are known without a connection."""
 
-    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture]:
+    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Undecodable]:
         """Read to the end; only pictures whose pts is wanted are converted and yielded.
 
-        After a yes, a picture is yielded before `wants` is asked again, so that a caller may number pictures in
-        `wants`. pts never decrease.
+        A picture that cannot be decoded, but whose pts is known, is asked for as any other and yielded as
+        `Undecodable`. After a yes, one of the two is yielded before `wants` is asked again, so that a caller may
+        number pictures in `wants`. pts never decrease.
 
         Args:
             max_width: wider pictures are reduced to it; None leaves them.

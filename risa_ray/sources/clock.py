@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 RESTART_S = 1.0
-EARLIEST_YEAR = 1990
+JUMP_S = 1.0
+EARLIEST_YEAR, LATEST_YEAR = 1990, 2199
+
+T = TypeVar("T")
 
 _TIME_IN_NAME = re.compile(
     r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})[T_ .-]{0,2}(\d{2})[-_.:]?(\d{2})[-_.:]?(\d{2})(?!\d)(Z)?"
@@ -30,18 +35,58 @@ class StreamClock:
         self._step = step
         self._offset: float | None = None
         self._last: float | None = None
+        self._gap = step
 
     def __call__(self, stamp: float | None) -> float:
         """Seconds since the first picture, for a stamp in seconds or None."""
         following = 0.0 if self._last is None else self._last + self._step
-        if stamp is None:
-            self._last = following
-            return following
         latest = self._last or 0.0
-        if self._offset is None or stamp + self._offset < latest - RESTART_S:
-            self._offset = following - stamp
-        self._last = max(latest, stamp + self._offset)
-        return self._last
+        if stamp is None:
+            now = following
+        else:
+            if self._offset is None or stamp + self._offset < latest - RESTART_S:
+                self._offset = following - stamp
+            now = max(latest, stamp + self._offset)
+        self._gap = self._step if self._last is None else now - latest
+        self._last = now
+        return now
+
+    def jumps(self, stamp: float) -> bool:
+        """Whether a stamp leaps ahead of the latest time; twice the last interval is none, for slow streams."""
+        if self._offset is None or self._last is None:
+            return False
+        return stamp + self._offset - self._last > max(JUMP_S, 2 * self._gap)
+
+
+def steady(stamped: Iterable[tuple[float | None, T]], step: float) -> Iterator[tuple[float, T]]:
+    """Put the items of a stream on a `StreamClock`, in order; a single wild stamp ahead is not believed.
+
+    After a leap ahead the next stamp decides, so that one item is held back until it comes: when time has returned by
+    then, the leap was an error and its item counts as one frame interval after the one before; otherwise it was a gap
+    in the recording, and stays one.
+
+    Args:
+        stamped: stamps in seconds (None: missing), each with its item.
+        step: frame interval in seconds.
+    """
+    clock = StreamClock(step)
+    held: tuple[float, T] | None = None
+    for stamp, item in stamped:
+        if held is not None:
+            returned = stamp is None or stamp < held[0] - RESTART_S
+            yield clock(None if returned else held[0]), held[1]
+            held = None
+        if stamp is not None and clock.jumps(stamp):
+            held = stamp, item
+        else:
+            yield clock(stamp), item
+    if held is not None:
+        yield clock(held[0]), held[1]
+
+
+def plausible(time: datetime) -> bool:
+    """Whether a recorder's clock was set: an unset one shows 1904 or 1970, a broken one anything."""
+    return EARLIEST_YEAR <= time.year <= LATEST_YEAR
 
 
 def time_in_name(name: str, timezone: ZoneInfo) -> datetime | None:
@@ -55,20 +100,20 @@ def time_in_name(name: str, timezone: ZoneInfo) -> datetime | None:
             naive = datetime.strptime("".join(match.groups()[:6]), "%Y%m%d%H%M%S")
         except ValueError:
             continue  # digits that are no date, such as a serial number; a later match may be one
-        if naive.year >= EARLIEST_YEAR:
+        if plausible(naive):
             return naive.replace(tzinfo=UTC if match[7] else timezone).astimezone(UTC)
     return None
 
 
 def parse_creation_time(value: str | None) -> datetime | None:
-    """The `creation_time` of a container, in UTC; None when absent or never set (recorders leave 1904 or 1970)."""
+    """The `creation_time` of a container, in UTC; None when absent or never set."""
     if not value:
         return None
     try:
         time = datetime.fromisoformat(value)
     except ValueError:
         return None
-    if time.year < EARLIEST_YEAR:
+    if not plausible(time):
         return None
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -21,15 +24,22 @@ _LENGTH_IS_STORED = {"mov", "mp4", "matroska", "webm", "avi", "flv"}
 class Decoder:
     """Decodes the main video stream of a container and keeps count of what cannot be decoded.
 
+    Args:
+        container: open for reading.
+        most_lost: undecodable pictures that may wait for the next intact one to take their places before it; None for
+            a file, which ends. A live stream that can never be decoded must say so.
+
     Attributes:
-        errors: packets and pictures left out so far because they were corrupt.
+        errors: packets and pictures so far that could not be decoded.
         stream: the video stream, or None when the container has none.
     """
 
-    def __init__(self, container: InputContainer) -> None:
+    def __init__(self, container: InputContainer, most_lost: int | None = None) -> None:
         self.container = container
         self.stream: VideoStream | None = container.streams.best("video")  # type: ignore[assignment]
         self.errors = 0
+        self._lost: list[float] = []
+        self._most_lost = most_lost
         self._read_to = 0.0
         self._last_packet: float | None = None
         self._last_frame: float | None = None
@@ -40,37 +50,69 @@ class Decoder:
         rate = self.stream.average_rate if self.stream else None
         return 1 / float(rate) if rate else 1 / DEFAULT_FPS
 
-    def frames(self, closing: threading.Event) -> Iterator[VideoFrame]:
-        """Every intact picture in order of presentation, until the end or until `closing` is set.
+    def frames(self, closing: threading.Event) -> Iterator[tuple[float | None, VideoFrame | None]]:
+        """Every picture in order of presentation, until the end or until `closing` is set.
 
-        Pictures that the decoder had to make up for lost data are counted as errors and left out: what it paints there
-        is not what the camera saw.
+        Pictures that the decoder had to make up for lost data count as errors too: what it paints there is not what
+        the camera saw.
+
+        Yields:
+            The time stamp in seconds, and the picture; None for one that cannot be decoded but whose time is known.
 
         Raises:
             av.FFmpegError: the container cannot be read on.
         """
+        for packet in self._packets(closing):
+            yield from self._decode(packet)
+        if not closing.is_set():
+            yield from self._lost_before(None)
+
+    def _packets(self, closing: threading.Event) -> Iterator[Packet[Any]]:
+        """The packets of the video stream."""
         # every stream is read, not only the video, so that `_read_to` tells whether the file itself stops early
         for packet in self.container.demux():
             if closing.is_set():
                 return
-            if packet.pts is not None and packet.time_base is not None:
-                self._read_to = max(self._read_to, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            stamp = _seconds(packet)
+            if stamp is not None:
+                length = float((packet.duration or 0) * (packet.time_base or 0))
+                self._read_to = max(self._read_to, stamp + length)
             if self.stream is None or packet.stream.index != self.stream.index:
                 continue
-            if packet.pts is not None and packet.time_base is not None:
-                self._last_packet = max(self._last_packet or 0.0, float(packet.pts * packet.time_base))
-            try:
-                decoded = self.stream.decode(packet)
-            except av.FFmpegError:
-                self.errors += 1
+            if stamp is not None:
+                self._last_packet = max(self._last_packet or 0.0, stamp)
+            yield packet
+
+    def _decode(self, packet: Packet[Any]) -> Iterator[tuple[float | None, VideoFrame | None]]:
+        assert self.stream is not None
+        try:
+            decoded = self.stream.decode(packet)
+        except av.FFmpegError:
+            self._lose(_seconds(packet))
+            while self._most_lost is not None and len(self._lost) > self._most_lost:
+                yield heapq.heappop(self._lost), None
+            return
+        for frame in decoded:
+            if frame.is_corrupt:
+                self._lose(frame.time)
                 continue
-            for frame in decoded:
-                if frame.is_corrupt:
-                    self.errors += 1
-                    continue
-                if frame.time is not None:
-                    self._last_frame = max(self._last_frame or frame.time, frame.time)
-                yield frame
+            if frame.time is not None:
+                self._last_frame = max(self._last_frame or frame.time, frame.time)
+                yield from self._lost_before(frame.time)
+            yield frame.time, frame
+
+    def _lose(self, stamp: float | None) -> None:
+        self.errors += 1
+        if stamp is not None:
+            heapq.heappush(self._lost, stamp)
+
+    def _lost_before(self, stamp: float | None) -> Iterator[tuple[float, None]]:
+        """Lost pictures are found in decoding order; they wait for their place in the order of presentation."""
+        while self._lost and (stamp is None or self._lost[0] <= stamp):
+            lost = heapq.heappop(self._lost)
+            # a picture may be lost in several packets, or come out after all
+            if lost != stamp and lost not in self._lost[:1]:
+                yield lost, None
 
     def missing(self) -> str | None:
         """After the end: why the video is not complete, or None when it is.
@@ -94,6 +136,12 @@ class Decoder:
         # of an AVI without its index FFmpeg guesses the duration from the size; the header counts frames
         counted = self.stream.frames * self.step if self.stream and "avi" in formats else 0.0
         return max(length, counted)
+
+
+def _seconds(packet: Packet[Any]) -> float | None:
+    if packet.pts is None or packet.time_base is None:
+        return None
+    return float(packet.pts * packet.time_base)
 
 
 def to_picture(frame: VideoFrame, pts: float, arrived_at: float, max_width: int | None) -> Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +16,11 @@ from av.container import InputContainer
 
 from risa_ray.config import CameraConfig, is_url
 from risa_ray.errors import BrokenSourceError, SourceError
-from risa_ray.sources.base import Picture, Wants
-from risa_ray.sources.clock import StreamClock, modified_at, parse_creation_time, time_in_name
+from risa_ray.sources.base import Picture, Undecodable, Wants
+from risa_ray.sources.clock import modified_at, parse_creation_time, steady, time_in_name
 from risa_ray.sources.decoding import Decoder, reason, to_picture
+
+log = logging.getLogger("risa.sources")
 
 LIVE = False
 
@@ -78,31 +81,37 @@ class VideoFile:
         """Of name, size and modification time."""
         return fingerprint([self._path])
 
-    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture]:
+    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Undecodable]:
         """See `Source.pictures`."""
         self.decode_errors = 0
         try:
             container = self._open()
         except SourceError as error:
             raise BrokenSourceError(str(error)) from None
-        with container:
-            yield from self._play(Decoder(container), wants, max_width)
+        try:
+            with container:
+                yield from self._play(Decoder(container), wants, max_width)
+        finally:
+            if self.decode_errors:
+                log.warning("%s: %d pictures could not be decoded", self._path, self.decode_errors)
 
     def close(self) -> None:
         """See `Source.close`."""
         self._closing.set()
 
-    def _play(self, decoder: Decoder, wants: Wants, max_width: int | None) -> Iterator[Picture]:
-        clock = StreamClock(decoder.step)
+    def _play(self, decoder: Decoder, wants: Wants, max_width: int | None) -> Iterator[Picture | Undecodable]:
         began = time.monotonic()
         pts = 0.0
         try:
-            for frame in decoder.frames(self._closing):
+            for pts, frame in steady(decoder.frames(self._closing), decoder.step):
                 self.decode_errors = decoder.errors
-                pts = clock(frame.time)
                 if self.live and self._closing.wait(max(0.0, began + pts - time.monotonic())):
                     return
-                if wants(pts):
+                if not wants(pts):
+                    continue
+                if frame is None:
+                    yield Undecodable(pts, time.time())
+                else:
                     yield to_picture(frame, pts, time.time(), max_width)
         except av.FFmpegError as error:
             raise self._broken(pts, reason(error)) from None
@@ -129,7 +138,9 @@ class VideoFile:
 
     def _first_size(self, container: InputContainer) -> tuple[int, int]:
         try:
-            for frame in Decoder(container).frames(threading.Event()):
+            for _, frame in Decoder(container).frames(threading.Event()):
+                if frame is None:
+                    continue
                 lying = round(frame.rotation / 90) % 2 == 1
                 return (frame.height, frame.width) if lying else (frame.width, frame.height)
         except av.FFmpegError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ from PIL import ImageOps
 from risa_ray.config import CameraConfig
 from risa_ray.errors import BrokenSourceError, SourceError
 from risa_ray.frames import Image
-from risa_ray.sources.base import Picture, Wants, make_picture
-from risa_ray.sources.clock import modified_at, time_in_name
+from risa_ray.sources.base import Picture, Undecodable, Wants, make_picture
+from risa_ray.sources.clock import modified_at, plausible, time_in_name
 from risa_ray.sources.file import fingerprint
+
+log = logging.getLogger("risa.sources")
 
 LIVE = False
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -54,8 +57,8 @@ def open_source(camera: CameraConfig, timezone: ZoneInfo) -> Pictures:
 class Pictures:
     """Pictures in the order of their names, one second apart on the stream's clock.
 
-    A picture that cannot be read is left out: it is counted in `decode_errors` and named in `unreadable`, and the
-    others keep their times. EXIF orientation is applied.
+    A picture that cannot be read keeps its place as `Undecodable`; it is counted in `decode_errors`, named in
+    `unreadable` and in a log warning. EXIF orientation is applied.
     """
 
     live = False
@@ -72,7 +75,7 @@ class Pictures:
 
     @property
     def decode_errors(self) -> int:
-        """Pictures left out so far."""
+        """Pictures so far that could not be read."""
         return len(self.unreadable)
 
     def check(self) -> None:
@@ -106,7 +109,7 @@ class Pictures:
         """Of names, sizes and modification times."""
         return fingerprint(self._paths)
 
-    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture]:
+    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Undecodable]:
         """See `Source.pictures`; pts is the picture's place in the folder, in seconds."""
         self.unreadable = []
         began = time.monotonic()
@@ -118,8 +121,11 @@ class Pictures:
             image = _load(path)
             if image is None:
                 self.unreadable.append(path.name)
-            elif wants(pts):
-                yield make_picture(image, pts, time.time(), max_width)
+                log.warning("%s: cannot be read as a picture", path)
+            if not wants(pts):
+                continue
+            arrived_at = time.time()
+            yield Undecodable(pts, arrived_at) if image is None else make_picture(image, pts, arrived_at, max_width)
         if len(self.unreadable) == len(self._paths):
             raise BrokenSourceError(f"{self._origin}: no picture can be decoded")
 
@@ -136,15 +142,19 @@ def _load(path: Path) -> Image | None:
             if upright.mode.startswith("I"):  # 16 bits: Pillow would clip them to white
                 upright = PilImage.fromarray((np.asarray(upright, dtype=np.uint32) >> 8).astype(np.uint8))
             return np.array(upright.convert("RGB"))
-    # a hostile or broken file makes Pillow raise nearly anything; the caller names and counts it
-    except (OSError, ValueError, SyntaxError, KeyError, IndexError, EOFError, PilImage.DecompressionBombError):
+    # a hostile or broken file makes Pillow raise nearly anything (struct.error, zlib.error, TypeError, ...); the caller
+    # names and counts it
+    except Exception:
         return None
 
 
 def _taken_at(path: Path, timezone: ZoneInfo) -> datetime | None:
+    """The time in a picture's EXIF, in UTC; None when there is none that can be read."""
     try:
         with PilImage.open(path) as opened:
             value = opened.getexif().get_ifd(_EXIF_IFD).get(_DATE_TIME_ORIGINAL)
-        return datetime.strptime(str(value), "%Y:%m:%d %H:%M:%S").replace(tzinfo=timezone).astimezone(UTC)
-    except (OSError, ValueError):
+        naive = datetime.strptime(str(value), "%Y:%m:%d %H:%M:%S")
+    # broken EXIF makes Pillow raise nearly anything, and a picture without a time is nothing to report
+    except Exception:
         return None
+    return naive.replace(tzinfo=timezone).astimezone(UTC) if plausible(naive) else None

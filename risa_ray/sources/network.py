@@ -12,11 +12,12 @@ from zoneinfo import ZoneInfo
 
 import av
 from av.container import InputContainer
+from av.video.frame import VideoFrame
 
 from risa_ray.config import CameraConfig, is_url, redact
 from risa_ray.errors import BrokenSourceError, SourceError
-from risa_ray.sources.base import Picture, Wants
-from risa_ray.sources.clock import StreamClock
+from risa_ray.sources.base import Picture, Undecodable, Wants
+from risa_ray.sources.clock import steady
 from risa_ray.sources.decoding import Decoder, reason, to_picture
 
 LIVE = True
@@ -26,6 +27,8 @@ READ_TIMEOUT_S = 5.0
 
 # these carry no time stamps of the camera's; FFmpeg makes them up at 25 per second
 _WITHOUT_CLOCK = {"mpjpeg", "mjpeg", "jpeg_pipe", "image2pipe"}
+_MOST_LOST = 32
+_CLOSED = "the camera closed the connection"
 
 
 def matches(source: str) -> bool:
@@ -75,8 +78,12 @@ class NetworkCamera:
     def size(self) -> None:
         """Not known without a connection."""
 
-    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture]:
-        """See `Source.pictures`; also raises BrokenSourceError when no connection can be made."""
+    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Undecodable]:
+        """See `Source.pictures`; also raises BrokenSourceError when no connection can be made.
+
+        A stream has no end of its own: unless `close` was called, its end is a break too, so that the camera is
+        connected again. Only a video file over HTTP that was played to its end is complete.
+        """
         if self._closing.is_set():
             return
         self.decode_errors = 0
@@ -96,18 +103,43 @@ class NetworkCamera:
             self._url, mode="r", options=options, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), metadata_errors="replace"
         )
 
-    def _receive(self, container: InputContainer, wants: Wants, max_width: int | None) -> Iterator[Picture]:
-        decoder = Decoder(container)
+    def _receive(
+        self, container: InputContainer, wants: Wants, max_width: int | None
+    ) -> Iterator[Picture | Undecodable]:
+        decoder = Decoder(container, most_lost=_MOST_LOST)
         if decoder.stream is None:
             raise BrokenSourceError(f"{redact(self._url)}: the stream carries no video; check the path of the address")
-        clock = StreamClock(decoder.step)
-        own_clock = container.format.name not in _WITHOUT_CLOCK
-        for frame in decoder.frames(self._closing):
+        for pts, (arrived_at, frame) in self._timed(decoder):
             self.decode_errors = decoder.errors
-            pts = clock(frame.time if own_clock else time.monotonic())
-            if wants(pts):
-                yield to_picture(frame, pts, time.time(), max_width)
+            if not wants(pts):
+                continue
+            if frame is None:
+                yield Undecodable(pts, arrived_at)
+            else:
+                yield to_picture(frame, pts, arrived_at, max_width)
         self.decode_errors = decoder.errors
+        if self._closing.is_set():
+            return
+        why = decoder.missing() if self._is_file(container) else _CLOSED
+        if why:
+            raise BrokenSourceError(f"{redact(self._url)}: {why}")
+
+    def _timed(self, decoder: Decoder) -> Iterator[tuple[float, tuple[float, VideoFrame | None]]]:
+        """pts, and the arrival with the picture: on the camera's clock where it sends one, else on ours."""
+        frames = decoder.frames(self._closing)
+        if decoder.container.format.name not in _WITHOUT_CLOCK:
+            yield from steady(((stamp, (time.time(), frame)) for stamp, frame in frames), decoder.step)
+            return
+        began: float | None = None
+        for _, frame in frames:
+            now = time.monotonic()
+            began = now if began is None else began
+            yield now - began, (time.time(), frame)
+
+    def _is_file(self, container: InputContainer) -> bool:
+        """A recording on a web server knows its length; a camera's stream never does."""
+        over_http = self._url.lower().startswith("http")
+        return over_http and container.format.name not in _WITHOUT_CLOCK and (container.duration or 0) > 0
 
 
 def _explain(error: av.FFmpegError) -> str:
@@ -116,5 +148,5 @@ def _explain(error: av.FFmpegError) -> str:
     if isinstance(error, av.error.ExitError):
         return f"no data for {READ_TIMEOUT_S:g} s"
     if error.errno == errno.EIO:  # FFmpeg's word for an HTTP stream of unknown length that ends
-        return "the camera closed the connection"
+        return _CLOSED
     return reason(error)

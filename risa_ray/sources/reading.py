@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from risa_ray.config import CameraConfig
-from risa_ray.frames import Frame, from_unix
-from risa_ray.sources.base import Source
+from risa_ray.frames import Frame, Outcome, from_unix
+from risa_ray.sources.base import Source, Undecodable
 
 
 class Sampler:
@@ -38,8 +38,10 @@ class Sampler:
 
 def read_frames(
     source: Source, camera: CameraConfig, session_id: str, started_at: datetime, after_seq: int = -1
-) -> Iterator[Frame]:
+) -> Iterator[Frame | Outcome]:
     """Read a source to its end as frames of one session, numbered from 0 in the order they were sampled.
+
+    A sampled picture that cannot be decoded has its number too: it comes as an outcome, dropped as `decode_error`.
 
     Args:
         started_at: capture time of pts 0, as kept with the session; not used for a live source, whose pictures are
@@ -61,12 +63,16 @@ def read_frames(
 
     for picture in source.pictures(wants, camera.max_width):
         live = source.live
+        captured_at = from_unix(picture.arrived_at) if live else started_at + timedelta(seconds=picture.pts)
+        if isinstance(picture, Undecodable):
+            yield Outcome(seq, picture.pts, captured_at, picture.arrived_at, "decode_error")
+            continue
         yield Frame(
             camera_id=camera.id,
             session_id=session_id,
             frame_seq=seq,
             pts=picture.pts,
-            captured_at=from_unix(picture.arrived_at) if live else started_at + timedelta(seconds=picture.pts),
+            captured_at=captured_at,
             arrived_at=picture.arrived_at,
             image=picture.image,
             scale=picture.scale,

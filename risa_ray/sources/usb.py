@@ -14,7 +14,7 @@ import cv2
 
 from risa_ray.config import CameraConfig
 from risa_ray.errors import BrokenSourceError, SourceError
-from risa_ray.sources.base import Picture, Wants, make_picture
+from risa_ray.sources.base import Picture, Undecodable, Wants, make_picture
 
 LIVE = True
 PREFIX = "usb:"
@@ -70,7 +70,7 @@ class UsbCamera:
     def size(self) -> None:
         """Not known without a connection."""
 
-    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture]:
+    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Undecodable]:
         """See `Source.pictures`."""
         backend = cv2.CAP_V4L2 if self._path.startswith("/dev/") else cv2.CAP_ANY
         capture = cv2.VideoCapture(self._path, backend)
@@ -86,20 +86,20 @@ class UsbCamera:
         """See `Source.close`."""
         self._closing.set()
 
-    def _capture(self, capture: cv2.VideoCapture, wants: Wants, max_width: int | None) -> Iterator[Picture]:
+    def _capture(
+        self, capture: cv2.VideoCapture, wants: Wants, max_width: int | None
+    ) -> Iterator[Picture | Undecodable]:
         began: float | None = None
-        due = False
         while not self._closing.is_set():
             if not capture.grab():
                 raise BrokenSourceError(f"{self._name}: no more pictures; was the camera unplugged?")
             now, arrived_at = time.monotonic(), time.time()
             began = now if began is None else began
-            due = due or wants(now - began)
-            if not due:
+            if not wants(now - began):
                 continue
             ok, bgr = capture.retrieve()
-            if not ok or bgr is None:
-                self.decode_errors += 1  # the next picture takes its place
-                continue
-            due = False
-            yield make_picture(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), now - began, arrived_at, max_width)
+            if ok and bgr is not None:
+                yield make_picture(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), now - began, arrived_at, max_width)
+            else:
+                self.decode_errors += 1
+                yield Undecodable(now - began, arrived_at)

@@ -1,17 +1,22 @@
 """The context tables: what the chain looked like, so that a dataset explains itself without its YAML.
 
 A row holds from its `valid_from` until the next row of the same key; the first of a key also holds for all time before.
+A description starts with the footage it was used for, to the millisecond. When the same footage is run again with
+another one, the microseconds of `valid_from` number the descriptions, and the last of a millisecond is in force.
+Only `privacy`, which is about whoever reads the dataset now, is dated by the wall clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
-from risa_ray.config import ChainConfig, redact
+from risa_ray.config import CameraConfig, ChainConfig, StoreConfig, redact
+from risa_ray.frames import from_unix
 from risa_ray.store.errors import ConflictError
 from risa_ray.store.paths import ensure_writable
 from risa_ray.store.table import Table
@@ -26,31 +31,44 @@ KEYS: dict[str, tuple[str, ...]] = {
 """Table -> the columns that name what a row describes."""
 
 _ATTEMPTS = 8
+_SAME_MOMENT = timedelta(milliseconds=1)
+_NEXT = timedelta(microseconds=1)
 _Row = dict[str, Any]
 _Key = tuple[Any, ...]
+_Camera = tuple[str, str]
 
 
 def write_context(
-    data: str, config: ChainConfig, valid_from: datetime, sizes: Mapping[str, tuple[int, int]] | None = None
+    data: str,
+    config: ChainConfig,
+    started: Mapping[str, datetime],
+    sizes: Mapping[str, tuple[int, int]] | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> None:
-    """Record a config from `valid_from` on; only what differs from what held then is appended.
+    """Record what a run's cameras, their zones and stores look like; only what differs from what held is appended.
+
+    A config made from a command line says nothing about privacy, and leaves the dataset's own setting alone.
 
     Args:
         data: path or URL of the dataset.
         config: the chain.
-        valid_from: aware UTC; the start of the run, for archives the capture time of the first frame.
+        started: camera_id -> aware UTC of its first frame, for each camera that is run. Others are not described.
         sizes: camera_id -> source (width, height) in px, where they are known.
+        clock: Unix seconds.
 
     Raises:
         InputError: the path cannot be written.
         StoreError: a table cannot be written.
     """
     path = ensure_writable(data)
-    described = _describe(config, sizes or {})
-    for name, rows in described.items():
+    now = from_unix(clock())
+    run = {(s.id, c.id): _moment(started[c.id]) for s, c in config.cameras() if c.id in started}
+    for name, rows in _describe(config, run, sizes or {}, now).items():
+        if not rows and name not in ("zones", "content"):
+            continue
         table = Table(path, name)
         for attempt in range(_ATTEMPTS):
-            news = _news(table, rows, config, valid_from)
+            news = _privacy_news(table, rows) if name == "privacy" else _news(table, rows, run)
             if not news:
                 break
             try:
@@ -63,73 +81,123 @@ def write_context(
                 table.refresh()
 
 
-def _describe(config: ChainConfig, sizes: Mapping[str, tuple[int, int]]) -> dict[str, list[_Row]]:
-    """Table -> rows without `valid_from`."""
+def _describe(
+    config: ChainConfig, run: Mapping[_Camera, datetime], sizes: Mapping[str, tuple[int, int]], now: datetime
+) -> dict[str, list[_Row]]:
+    """Table -> rows that hold from `valid_from` on."""
     rows: dict[str, list[_Row]] = {name: [] for name in KEYS}
     for store in config.stores:
-        rows["stores"].append({"store_id": store.id, "name": store.name, "timezone": store.timezone})
+        moments = [run[store.id, camera.id] for camera in store.cameras if (store.id, camera.id) in run]
+        if moments:
+            place = {"store_id": store.id, "valid_from": min(moments)}
+            rows["stores"].append(place | {"name": store.name, "timezone": store.timezone})
     for store, camera in config.cameras():
-        width, height = sizes.get(camera.id, (None, None))
-        place = {"store_id": store.id, "camera_id": camera.id}
-        rows["cameras"].append(
-            place
-            | {
-                "name": camera.name,
-                "source": redact(camera.source),
-                "detector": camera.detector,
-                "sampling_fps": camera.sampling_fps,
-                "policy": camera.policy,
-                "width": width,
-                "height": height,
-            }
-        )
-        for zone in camera.zones:
-            rows["zones"].append(
-                place
-                | {
-                    "zone_id": zone.id,
-                    "name": zone.name,
-                    "kind": zone.kind,
-                    "tags": list(zone.tags),
-                    "polygon": [{"x": x, "y": y} for x, y in zone.polygon],
-                    "look_yaw": zone.look_yaw,
-                    "target_wait_s": zone.target_wait_s,
-                    "active": True,
-                }
-            )
-            rows["content"] += [
-                place
-                | {
-                    "zone_id": zone.id,
-                    "content_id": item.id,
-                    "starts_at": item.from_,
-                    "ends_at": item.to,
-                    "active": True,
-                }
-                for item in zone.content
-            ]
-    rows["privacy"].append(
-        {"chain": config.chain, "k": config.privacy.k, "retention_days": config.privacy.retention_days}
-    )
+        if (store.id, camera.id) in run:
+            _describe_camera(rows, store, camera, run[store.id, camera.id], sizes.get(camera.id))
+    if not config.ad_hoc:
+        privacy = {"k": config.privacy.k, "retention_days": config.privacy.retention_days}
+        rows["privacy"].append({"chain": config.chain, "valid_from": now} | privacy)
     return rows
 
 
-def _news(table: Table, rows: list[_Row], config: ChainConfig, valid_from: datetime) -> list[_Row]:
+def _describe_camera(
+    rows: dict[str, list[_Row]],
+    store: StoreConfig,
+    camera: CameraConfig,
+    valid_from: datetime,
+    size: tuple[int, int] | None,
+) -> None:
+    width, height = size or (None, None)
+    place = {"store_id": store.id, "camera_id": camera.id, "valid_from": valid_from}
+    rows["cameras"].append(
+        place
+        | {
+            "name": camera.name,
+            "source": redact(camera.source),
+            "detector": camera.detector,
+            "sampling_fps": camera.sampling_fps,
+            "policy": camera.policy,
+            "width": width,
+            "height": height,
+        }
+    )
+    for zone in camera.zones:
+        rows["zones"].append(
+            place
+            | {
+                "zone_id": zone.id,
+                "name": zone.name,
+                "kind": zone.kind,
+                "tags": list(zone.tags),
+                "polygon": [{"x": x, "y": y} for x, y in zone.polygon],
+                "look_yaw": zone.look_yaw,
+                "target_wait_s": zone.target_wait_s,
+                "active": True,
+            }
+        )
+        rows["content"] += [
+            place
+            | {
+                "zone_id": zone.id,
+                "content_id": item.id,
+                "starts_at": item.from_,
+                "ends_at": item.to,
+                "active": True,
+            }
+            for item in zone.content
+        ]
+
+
+def _news(table: Table, rows: list[_Row], run: Mapping[_Camera, datetime]) -> list[_Row]:
     """The rows to append: new or different ones, and an inactive one for each zone or content that is gone."""
     keys = KEYS[table.name]
-    known = _valid_at(table.read().to_pylist(), keys, valid_from)
+    histories = _histories(table.read().to_pylist(), keys)
     wanted = {_key(row, keys): row for row in rows}
     if "active" in table.schema.names:
-        cameras = {camera.id for _, camera in config.cameras()}
-        gone = {k: r for k, r in known.items() if k not in wanted and r["camera_id"] in cameras}
-        wanted |= {key: row | {"active": False} for key, row in gone.items()}
+        for key, history in histories.items():
+            valid_from = run.get((history[0]["store_id"], history[0]["camera_id"]))
+            if key not in wanted and valid_from is not None:
+                wanted[key] = _held(history, valid_from) | {"active": False, "valid_from": valid_from}
     news = []
     for key, row in wanted.items():
-        before = known.get(key)
+        before = _held(histories[key], row["valid_from"]) if key in histories else None
         new = row if before is None else _with_known_size(row, before)
-        if before is None or any(_plain(new[name]) != _plain(before[name]) for name in new if name != "valid_from"):
-            news.append(new | {"valid_from": _after(before, valid_from)})
+        if before is None or _differs(new, before):
+            news.append(_after(before, new))
     return news
+
+
+def _privacy_news(table: Table, rows: list[_Row]) -> list[_Row]:
+    """The rows to append where the newest one of the chain says something else, whatever footage is run."""
+    histories = _histories(table.read().to_pylist(), KEYS["privacy"])
+    news = []
+    for row in rows:
+        before = histories.get(_key(row, KEYS["privacy"]), [None])[-1]
+        if before is None or _differs(row, before):
+            # A clock that was set back must not hide what is written now.
+            late = before is not None and before["valid_from"] >= row["valid_from"]
+            news.append(row | {"valid_from": before["valid_from"] + _NEXT} if before is not None and late else row)
+    return news
+
+
+def _histories(rows: Iterable[_Row], keys: tuple[str, ...]) -> dict[_Key, list[_Row]]:
+    """Key -> its rows, oldest first."""
+    found: dict[_Key, list[_Row]] = {}
+    for row in sorted(rows, key=lambda r: r["valid_from"]):
+        found.setdefault(_key(row, keys), []).append(row)
+    return found
+
+
+def _held(history: list[_Row], moment: datetime) -> _Row:
+    """The row that holds at a moment: the last of its millisecond, or the first of all where none is that old."""
+    return [history[0], *(row for row in history if row["valid_from"] < moment + _SAME_MOMENT)][-1]
+
+
+def _after(before: _Row | None, row: _Row) -> _Row:
+    """The row, dated after one of the same moment that it replaces."""
+    if before is not None and row["valid_from"] <= before["valid_from"] < row["valid_from"] + _SAME_MOMENT:
+        return row | {"valid_from": before["valid_from"] + _NEXT}
+    return row
 
 
 def _with_known_size(row: _Row, before: _Row) -> _Row:
@@ -139,20 +207,12 @@ def _with_known_size(row: _Row, before: _Row) -> _Row:
     return row
 
 
-def _after(before: _Row | None, valid_from: datetime) -> datetime:
-    if before is not None and before["valid_from"] == valid_from:
-        return valid_from + timedelta(microseconds=1)
-    return valid_from
+def _differs(row: _Row, before: _Row) -> bool:
+    return any(_plain(row[name]) != _plain(before[name]) for name in row if name != "valid_from")
 
 
-def _valid_at(rows: Iterable[_Row], keys: tuple[str, ...], moment: datetime) -> dict[_Key, _Row]:
-    """Key -> the row that holds at a moment."""
-    found: dict[_Key, _Row] = {}
-    for row in sorted(rows, key=lambda r: r["valid_from"]):
-        key = _key(row, keys)
-        if key not in found or row["valid_from"] <= moment:
-            found[key] = row
-    return found
+def _moment(at: datetime) -> datetime:
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def _key(row: _Row, keys: tuple[str, ...]) -> _Key:

@@ -40,10 +40,11 @@ class Upkeep:
 def compact(
     data: str, older_than_s: float = 60, keep_hours: int = KEEP_HOURS, clock: Callable[[], float] = time.time
 ) -> Upkeep:
-    """Merge the small files of each partition, in the order they were written, and delete those merged earlier.
+    """Merge the small files of each partition, and delete those merged or purged earlier, and what crashes left over.
 
-    Safe beside writers: appends never conflict with a merge, and readers with an older snapshot keep its files for
-    `keep_hours`.
+    Each flush is sorted by capture time; a merged file is a sequence of such flushes, in no promised order, so its row
+    groups overlap in time. Safe beside writers: appends never conflict with a merge, and readers with an older snapshot
+    keep its files for `keep_hours`; so long a commit may take, too, since files that no commit mentions are deleted.
 
     Args:
         data: path or URL of the dataset.
@@ -92,7 +93,10 @@ def _upkeep(table: Table, before: float, keep_hours: int) -> Upkeep:
                 writer_properties=WRITER_PROPERTIES,
             )
             done += Upkeep(metrics["numFilesRemoved"], metrics["numFilesAdded"])
-        deleted = table.delta.vacuum(retention_hours=keep_hours, dry_run=False, enforce_retention_duration=False)
+        # Full: a writer that died before its commit left files that no log mentions, and they hold people's rows too.
+        deleted = table.delta.vacuum(
+            retention_hours=keep_hours, dry_run=False, enforce_retention_duration=False, full=True
+        )
     except DeltaError as error:
         raise StoreError(f"{redact(table.path)}: cannot be merged ({' '.join(str(error).split())[:300]})") from error
     return done + Upkeep(deleted=len(deleted))

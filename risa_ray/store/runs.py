@@ -2,6 +2,7 @@
 
 The table `runs` is a list of events; the last one of a run counts. Two marks go with it: per key the number of times a
 run of it was started or resumed (two that start at once conflict, and one loses), and per run the end of its lease.
+Marks are forgotten after a month (`table.MARK_DAYS`), those of sessions too, so an older run is never resumed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -25,9 +26,11 @@ from risa_ray.store.errors import ConflictError, StoreError
 from risa_ray.store.paths import ensure_writable
 from risa_ray.store.process import ProcessId
 from risa_ray.store.schema import RUNS
-from risa_ray.store.table import Table
+from risa_ray.store.table import MARK_DAYS, Table
 
 _ATTEMPTS = 8
+_RESUME_DAYS = MARK_DAYS - 1
+_UNFINISHED = ("open", "released")
 
 
 class RunSource(NamedTuple):
@@ -54,7 +57,7 @@ class RunRecord:
     Attributes:
         key: hash of what is run; an open run of the same key is resumed.
         sessions: camera_id -> session.
-        state: open, complete, stopped, broken.
+        state: open, released (given up before its end, to be resumed), complete, stopped, broken.
         resumed: whether its sessions may hold rows already.
         generation: how often a run of this key was started or resumed.
     """
@@ -81,8 +84,9 @@ def start_run(
 ) -> RunRecord:
     """Start a run, or resume the interrupted one of the same sources and settings.
 
-    An open run is interrupted when its lease is over, or when its process was on this machine and is gone. Resumed, it
-    keeps its id and the sessions of its files; live cameras get new sessions.
+    An open run is interrupted when its process was on this machine and is gone, or elsewhere (or this very process)
+    and its lease is over; another process here that lives keeps its run however late it renews. Resumed, a run keeps
+    its id and the sessions of its files; live cameras get new sessions.
 
     Args:
         data: path or URL of the dataset.
@@ -99,11 +103,13 @@ def start_run(
     key = run_key(named, settings_key)
     for _ in range(_ATTEMPTS):
         table.refresh()
-        generation = table.mark(key)
         last = _last_event(table, key)
-        resumed = last is not None and last["state"] == "open"
-        if last is not None and resumed:
+        generation = max(table.mark(key), last["generation"] if last else -1)
+        resumed = last is not None and last["state"] in _UNFINISHED
+        if last is not None and last["state"] == "open":
             _refuse_alive(table, last, clock(), data)
+        if last is not None and resumed:
+            resumed = _began_at(table, last["run_id"]) > from_unix(clock()) - timedelta(days=_RESUME_DAYS)
         run = _record(last if resumed else None, named, key, data, lease_s, generation + 1)
         try:
             table.commit(_event(run, clock()), {key: run.generation, run.run_id: _lease_end(clock(), lease_s)})
@@ -123,7 +129,7 @@ def renew(run: RunRecord, clock: Callable[[], float] = time.time) -> None:
 
 
 def complete(run: RunRecord, state: str = "complete", clock: Callable[[], float] = time.time) -> None:
-    """End a run; the same work started again is a new run with new sessions. Any other state than "open" will do.
+    """End a run; the same work started again is a new run with new sessions. `state` is complete, stopped or broken.
 
     Raises:
         StoreError: as `renew`.
@@ -132,12 +138,12 @@ def complete(run: RunRecord, state: str = "complete", clock: Callable[[], float]
 
 
 def release(run: RunRecord, clock: Callable[[], float] = time.time) -> None:
-    """Give up the lease of a run that was stopped before its end; the same work started again resumes it at once.
+    """Give up a run that was stopped before its end; the same work started again resumes it at once.
 
     Raises:
         StoreError: as `renew`.
     """
-    _change(run, None, {run.run_id: _lease_end(clock(), 0)})
+    _change(run, _event(replace(run, state="released"), clock()), {run.run_id: _lease_end(clock(), 0)})
 
 
 def run_key(sources: Mapping[str, RunSource], settings_key: str) -> str:
@@ -162,11 +168,13 @@ def _change(run: RunRecord, event: pa.Table | None, marks: dict[str, int]) -> No
 
 
 def _refuse_alive(table: Table, last: Mapping[str, Any], now: float, data: str) -> None:
-    dead = ProcessId(last["host"], last["pid"], last["process"]).is_dead()
+    holder = ProcessId(last["host"], last["pid"], last["process"])
+    dead = holder.is_dead()
     left_s = table.mark(last["run_id"]) / 1000 - now
-    if dead or left_s <= 0:
+    lives_here = dead is False and holder != ProcessId.own()
+    if dead or (left_s <= 0 and not lives_here):
         return
-    wait = "" if dead is False else f" (or wait {math.ceil(left_s)} s if it has crashed)"
+    wait = "" if lives_here else f" (or wait {math.ceil(left_s)} s if it has crashed)"
     raise InputError(
         f"{redact(data)}: run {last['run_id']} of the same sources is under way on {last['host']} "
         f"(process {last['pid']}); stop it{wait}, or choose another data path"
@@ -197,8 +205,13 @@ def _record(
 
 def _last_event(table: Table, key: str) -> dict[str, Any] | None:
     events: list[dict[str, Any]] = table.read(filters=[("key", "=", key)]).to_pylist()
-    # An ended run has two events of one generation, and its end is the later.
+    # A run that ended or was released has two events of one generation, and its end is the later.
     return max(events, key=lambda e: (e["generation"], e["state"] != "open"), default=None)
+
+
+def _began_at(table: Table, run_id: str) -> datetime:
+    began: datetime = min(event["at"] for event in table.read(filters=[("run_id", "=", run_id)]).to_pylist())
+    return began
 
 
 def _event(run: RunRecord, now: float) -> pa.Table:

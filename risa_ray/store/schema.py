@@ -10,6 +10,9 @@ from risa_ray.vision.expressions import EXPRESSIONS
 WINDOW_S = 10
 """Length of a row of `frames`; windows start at whole multiples of it in UTC."""
 
+WINDOW_FRAMES = 10_000
+"""A window with more frames is cut into several rows, so that its end, and so the acknowledgement, always comes."""
+
 DELAY_EDGES_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 """Upper edges of the buckets of `delay_hist`, which has one more: above the last edge. Counts of windows add up."""
 

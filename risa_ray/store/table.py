@@ -8,6 +8,7 @@ a writer that was taken for dead cannot slip rows in behind its successor.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -23,10 +24,13 @@ from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TABLES
 
 # A commit a second makes 86,400 log files a day: the log is cut at each checkpoint (every 100 commits). What
 # compaction replaced stays listed for a day, long past the hour after which `maintenance.compact` deletes it.
+# Each session leaves a mark; those of long ago are forgotten, and `runs` takes up no run that could need one.
+MARK_DAYS = 30
 _CONFIGURATION: dict[str, str | None] = {
     "delta.checkpointInterval": "100",
     "delta.logRetentionDuration": "interval 1 hours",
     "delta.deletedFileRetentionDuration": "interval 1 days",
+    "delta.setTransactionRetentionDuration": f"interval {MARK_DAYS} days",
 }
 WRITER_PROPERTIES = WriterProperties(compression="ZSTD", compression_level=3)
 
@@ -89,17 +93,27 @@ class Table:
             self._delta = self._open()
         self._changed |= self._delta.version() != before
 
-    def take_changed(self) -> bool:
-        """Whether marks may have moved since the last call: commits of others came in, or one of ours failed."""
+    def has_changed(self) -> bool:
+        """Whether marks may have moved since the last `settle`: commits of others came in, or one of ours failed."""
         if self._uncertain:
             self.refresh()
             self._uncertain, self._changed = False, True
-        changed, self._changed = self._changed, False
-        return changed
+        return self._changed
+
+    def settle(self) -> None:
+        """The marks of the snapshot have been taken over."""
+        self._changed = False
 
     def mark(self, app_id: str) -> int:
-        """The version that `app_id` committed last, as of the snapshot; -1 if none."""
-        version = self._delta.transaction_version(app_id)
+        """The version that `app_id` committed last, as of the snapshot; -1 if none in the last `MARK_DAYS`.
+
+        Raises:
+            StoreError: the log cannot be read.
+        """
+        try:
+            version = self._delta.transaction_version(app_id)
+        except (OSError, DeltaError) as error:
+            raise self._failure(error) from error
         return -1 if version is None else int(version)
 
     def commit(self, rows: pa.Table | None, marks: Mapping[str, int]) -> None:
@@ -107,11 +121,12 @@ class Table:
 
         Raises:
             ConflictError: another writer committed one of the same app ids, or the same version, in between.
-            StoreError: the commit failed; whether it became durable shows in `mark` after the next `take_changed`.
+            StoreError: the commit failed; whether it became durable shows in `mark` after the next `has_changed`.
         """
         self._uncertain = True
         before = self._delta.version()
-        properties = CommitProperties(app_transactions=[Transaction(app, version) for app, version in marks.items()])
+        now_ms = int(time.time() * 1000)
+        properties = CommitProperties(app_transactions=[Transaction(app, mark, now_ms) for app, mark in marks.items()])
         try:
             write_deltalake(
                 self._delta,

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from risa_ray.frames import DROP_CAUSES, DropCause, Outcome
-from risa_ray.store.schema import DELAY_EDGES_S, WINDOW_S
+from risa_ray.store.schema import DELAY_EDGES_S, WINDOW_FRAMES, WINDOW_S
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STEP_BACK = timedelta(seconds=10)
+"""A clock that goes back this far was set; by less it jitters, and the frame stays in the window it came in."""
 
 
 def window_of(moment: datetime) -> datetime:
@@ -39,12 +41,19 @@ class Window:
     entries: list[_Entry] = field(default_factory=list)
     delays: list[float] = field(default_factory=list)
     committed_seq: int = -1
+    newest: datetime | None = None
 
     @property
     def last_seq(self) -> int:
         return self.entries[-1].frame_seq
 
+    def takes(self, moment: datetime) -> bool:
+        """Whether the session's next frame, captured then, belongs here; it depends on this window's frames alone."""
+        back = self.newest is not None and self.newest - moment > _STEP_BACK
+        return window_of(moment) <= self.start and not back and len(self.entries) < WINDOW_FRAMES
+
     def add(self, outcome: Outcome) -> None:
+        self.newest = outcome.captured_at if self.newest is None else max(self.newest, outcome.captured_at)
         self.entries.append(_Entry(outcome.frame_seq, outcome.cause, outcome.faces, outcome.arrived_at))
 
     def add_lost(self, frame_seq: int) -> None:

@@ -27,6 +27,8 @@ from risa_ray.store.windows import Window, empty_row, window_of
 __all__ = ["GapError", "SessionInfo", "StoreError", "Writer"]
 
 _ATTEMPTS = 8
+_CLOSED_KEPT = 10_000
+"""Closed sessions that late calls are still answered for; a camera that is down opens one with every attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,9 @@ class _Session:
         return self.windows if self.closing else self.windows[:-1]
 
     def window(self, moment: datetime) -> Window:
-        """The window for the next frame; a clock that is set back never reopens one."""
-        start = window_of(moment)
-        if not self.windows or self.windows[-1].start < start:
-            self.windows.append(Window(start, committed_seq=self.last_seq))
+        """The window for the next frame; one that is over is never opened again, whatever the clock does."""
+        if not self.windows or not self.windows[-1].takes(moment):
+            self.windows.append(Window(window_of(moment), committed_seq=self.last_seq))
         return self.windows[-1]
 
     def sync(self, faces_mark: int, frames_mark: int) -> None:
@@ -105,7 +106,9 @@ class Writer:
         self._sessions: dict[str, _Session] = {}
         self._closed: dict[str, int] = {}
         self._beats: list[tuple[str, int, dict[str, Any]]] = []
-        self._beat_at: dict[str, int] = {}
+        self._beat_at: dict[tuple[str, str], int] = {}
+        self.alert_trouble = ""
+        """Why the last flush could not store the alerts, which then wait for the next; empty when it could."""
         self._waiting_alerts: list[dict[str, Any]] = []
         self._alerts_app = f"alerts/{uuid.uuid4().hex}"
         self._alerts_mark = 0
@@ -178,34 +181,48 @@ class Writer:
     def close_session(self, session_id: str, state: str, note: str = "") -> None:
         """End a session: the next flush writes its last window with `state` (complete, broken, ...) and `note`.
 
+        A session that never had a frame leaves nothing: heartbeats say what its camera was doing.
+
         Raises:
             KeyError: the session is not open here.
         """
         if session_id not in self._closed:
             self._open(session_id).closing = (state, note)
 
+    def acknowledged(self, session_id: str) -> int:
+        """The mark up to which a session is stored, -1 if nothing is; also of a session closed lately.
+
+        Raises:
+            KeyError: the session is not open here.
+        """
+        mark = self._closed.get(session_id)
+        return self._open(session_id).acknowledged if mark is None else mark
+
     def heartbeat(self, camera_states: Mapping[str, tuple[str, str]]) -> None:
-        """Keep a record of cameras without an open session: one row without frames per camera and window.
+        """Keep a record of cameras that send no frames: one row without frames per camera and window.
+
+        A camera with an open session that has had a frame has rows of its own.
 
         Args:
             camera_states: camera_id -> (store_id, state).
         """
         start = window_of(from_unix(self._clock()))
         number = int(start.timestamp()) // WINDOW_S
-        busy = {session.info.camera_id for session in self._sessions.values()}
+        busy = {(s.info.store_id, s.info.camera_id) for s in self._sessions.values() if s.last_seq >= 0}
         for camera_id, (store_id, state) in camera_states.items():
-            if camera_id in busy or self._beat_at.get(camera_id, -1) >= number:
+            place = (store_id, camera_id)
+            if place in busy or self._beat_at.get(place, -1) >= number:
                 continue
-            self._beat_at[camera_id] = number
+            self._beat_at[place] = number
             row = self._frames_row(store_id, camera_id, start) | empty_row() | {"state": state}
-            self._beats.append((f"heartbeat/{camera_id}", number, row))
+            self._beats.append((f"heartbeat/{store_id}/{camera_id}", number, row))
 
     def add_alerts(self, alerts: Iterable[Any]) -> None:
         """Buffer rows of `alerts`: mappings or dataclasses with its columns, `date` excepted."""
         self._waiting_alerts += [rows.alert(alert) for alert in alerts]
 
     def flush(self) -> dict[str, int]:
-        """Commit what waits.
+        """Commit what waits. Alerts come last, and whether they could be stored is told by `alert_trouble` alone.
 
         Returns:
             Session -> acknowledged mark, of all sessions open at the start of the call.
@@ -215,10 +232,16 @@ class Writer:
         """
         self._retry(self._observations, self._commit_faces)
         self._retry(self._frames, self._commit_frames)
-        self._retry(self._alerts, self._commit_alerts)
+        try:
+            self._retry(self._alerts, self._commit_alerts)
+            self.alert_trouble = ""
+        except StoreError as error:
+            self.alert_trouble = str(error)
         marks = {session_id: session.acknowledged for session_id, session in self._sessions.items()}
         for session_id in [s for s, session in self._sessions.items() if session.closing and not session.windows]:
             self._closed[session_id] = self._sessions.pop(session_id).acknowledged
+        while len(self._closed) > _CLOSED_KEPT:
+            del self._closed[next(iter(self._closed))]
         return marks
 
     def _open(self, session_id: str) -> _Session:
@@ -229,8 +252,9 @@ class Writer:
 
     def _retry(self, table: Table, commit: Callable[[], None]) -> None:
         for attempt in range(_ATTEMPTS):
-            if table.take_changed():
+            if table.has_changed():
                 self._sync(table)
+                table.settle()
             try:
                 commit()
                 return
@@ -269,9 +293,8 @@ class Writer:
         done = [(session, session.closed_windows) for session in self._sessions.values() if session.closed_windows]
         table = [self._window_row(session, window) for session, windows in done for window in windows]
         marks = {session.info.session_id: windows[-1].last_seq for session, windows in done}
-        empty = self._empty_sessions()
-        table += [row for _, row in empty] + [row for _, _, row in self._beats]
-        marks |= dict.fromkeys((app for app, _ in empty), 0) | {app: number for app, number, _ in self._beats}
+        table += [row for _, _, row in self._beats]
+        marks |= {app: number for app, number, _ in self._beats}
         if not table:
             return
         self._frames.commit(rows.frames_table(table), marks)
@@ -279,18 +302,6 @@ class Writer:
             session.frames_mark = windows[-1].last_seq
             session.windows = session.windows[len(windows) :]
         self._beats = []
-
-    def _empty_sessions(self) -> list[tuple[str, dict[str, Any]]]:
-        """Closing sessions that never had a frame: one row says why."""
-        found = []
-        for session in self._sessions.values():
-            app = f"empty/{session.info.session_id}"
-            if session.closing and session.last_seq < 0 and self._frames.mark(app) < 0:
-                start = window_of(session.info.started_at)
-                row = self._frames_row(session.info.store_id, session.info.camera_id, start) | empty_row()
-                state, note = session.closing
-                found.append((app, row | {"session_id": session.info.session_id, "state": state, "note": note}))
-        return found
 
     def _commit_alerts(self) -> None:
         if self._waiting_alerts:

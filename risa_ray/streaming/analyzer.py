@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from risa_ray.config import CameraConfig
-from risa_ray.frames import Chunk, Run
+from risa_ray.frames import Chunk, Frame, Run, dropped
 from risa_ray.streaming.process import resident_mb
 
 if TYPE_CHECKING:  # torch comes with it, and the driver imports this module without needing torch
     from risa_ray.vision.analyze import CameraSetup, CameraState
+
+log = logging.getLogger("risa.analyzer")
 
 
 class StateLostError(Exception):
@@ -42,6 +46,8 @@ class _Request:
     session_id: str
     run: Run
     fresh: bool
+    alone: bool
+    max_age_s: float | None
     answer: asyncio.Future[Chunk]
 
 
@@ -51,23 +57,27 @@ class AnalyzerActor:
     Args:
         model: name or path of the expression model.
         device: "auto", "cpu" or "cuda".
-        threads: CPU threads of this process (Ray would set one).
+        threads: CPU threads of this process (Ray would set one); None: the node's cores, shared with the other
+            analyzers on it.
+        per_node: analyzers on a node.
         max_batch: frames in one detector call.
         window_s: how long a lone run waits for company; it never waits for every camera.
     """
 
-    def __init__(self, model: str, device: str, threads: int, max_batch: int, window_s: float) -> None:
+    def __init__(
+        self, model: str, device: str, threads: int | None, per_node: int, max_batch: int, window_s: float
+    ) -> None:
         import cv2
         import torch
 
         from risa_ray.vision.analyze import Analyzer, CameraSetup, CameraState
         from risa_ray.vision.detectors import resolve_device
 
+        threads = threads or max(1, len(os.sched_getaffinity(0)) // per_node)
         torch.set_num_threads(threads)
-        cv2.setNumThreads(threads)
+        cv2.setNumThreads(1)
         self._device = resolve_device(device)
-        self._threads = threads
-        self._analyzer = Analyzer.load(model, device=self._device, max_batch=max_batch)
+        self._analyzer = Analyzer.load(model, device=self._device, max_batch=max_batch, threads=threads)
         self._setup_of = CameraSetup.of
         self._fresh_state = CameraState.start
         self._setups: dict[tuple[str, CameraConfig], CameraSetup] = {}
@@ -77,11 +87,22 @@ class AnalyzerActor:
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
 
-    async def analyze(self, store_id: str, camera: CameraConfig, session_id: str, run: Run, fresh: bool) -> Chunk:
+    async def analyze(
+        self,
+        store_id: str,
+        camera: CameraConfig,
+        session_id: str,
+        run: Run,
+        fresh: bool,
+        alone: bool,
+        max_age_s: float | None,
+    ) -> Chunk:
         """The chunk of a run.
 
         Args:
             fresh: start a new tracker epoch; without it the run must continue the camera's last one.
+            alone: share no batch, since the run is suspected of failing.
+            max_age_s: frames that arrived longer ago are not analysed but dropped as stale.
 
         Raises:
             StateLostError: the run continues nothing that this actor knows.
@@ -89,7 +110,7 @@ class AnalyzerActor:
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
         answer: asyncio.Future[Chunk] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Request(store_id, camera, session_id, run, fresh, answer))
+        self._waiting.append(_Request(store_id, camera, session_id, run, fresh, alone, max_age_s, answer))
         self._arrived.set()
         return await answer
 
@@ -98,6 +119,10 @@ class AnalyzerActor:
         self._setups.update({key: self._setup_of(*key) for key in cameras})
         await asyncio.to_thread(self._analyzer.prepare, list(self._setups.values()))
 
+    async def forget(self, camera_id: str) -> None:
+        """The camera's session has ended."""
+        self._states.pop(camera_id, None)
+
     async def status(self) -> AnalyzerStatus:
         import ray
 
@@ -105,7 +130,7 @@ class AnalyzerActor:
         times = self._analyzer.times
         return AnalyzerStatus(
             device=self._device,
-            threads=self._threads,
+            threads=self._analyzer.threads,
             model_id=self._analyzer.model_id,
             frames=times.frames,
             times={"detect": times.detect, "track": times.track, "classify": times.classify},
@@ -120,15 +145,8 @@ class AnalyzerActor:
             await self._arrived.wait()
             if self._window_s > 0 and len({r.camera.id for r in self._waiting}) < len(self._states):
                 await asyncio.sleep(self._window_s)
-            batch, later, cameras = [], [], set()
-            for request in self._waiting:
-                if request.camera.id in cameras:
-                    later.append(request)
-                else:
-                    cameras.add(request.camera.id)
-                    batch.append(request)
-            self._waiting = later
-            if not later:
+            batch, self._waiting = _next_batch(self._waiting)
+            if not self._waiting:
                 self._arrived.clear()
             loop = asyncio.get_running_loop()
             try:
@@ -147,10 +165,15 @@ class AnalyzerActor:
                 key = (request.store_id, request.camera)
                 if key not in self._setups:
                     self._setups[key] = self._setup_of(*key)
-                ready.append((request, (request.run, self._setups[key], state)))
+                run = _without_stale(request.run, request.max_age_s)
+                ready.append((request, (run, self._setups[key], state)))
         try:
             results = self._analyzer.analyze_many([work for _, work in ready])
         except Exception as error:
+            if self._device != "cpu" and isinstance(error, torch_accelerator_error()):
+                # After a CUDA error every call in this process fails; a new process is the only way on.
+                log.critical("the GPU failed (%s); ending this analyzer, Ray starts another", error)
+                os._exit(1)
             # One camera's frame must not fail the others': each is tried alone, and only the guilty one fails.
             if len(ready) > 1:
                 for request, _ in ready:
@@ -182,3 +205,32 @@ class AnalyzerActor:
                 request.answer.set_result(result)
 
         loop.call_soon_threadsafe(settle)
+
+
+def _next_batch(waiting: list[_Request]) -> tuple[list[_Request], list[_Request]]:
+    """The oldest run of each camera, and the rest; a run that wants to be alone is a batch of its own."""
+    if waiting[0].alone:
+        return waiting[:1], waiting[1:]
+    batch, later, cameras = [], [], set()
+    for request in waiting:
+        if request.camera.id in cameras or request.alone:
+            later.append(request)
+        else:
+            batch.append(request)
+        cameras.add(request.camera.id)
+    return batch, later
+
+
+def _without_stale(run: Run, max_age_s: float | None) -> Run:
+    """The run with its frames that waited too long turned into drops."""
+    if max_age_s is None:
+        return run
+    oldest = time.time() - max_age_s
+    return [dropped(i, "stale") if isinstance(i, Frame) and i.arrived_at < oldest else i for i in run]
+
+
+def torch_accelerator_error() -> type[Exception]:
+    """What torch raises once the GPU has failed."""
+    import torch
+
+    return getattr(torch, "AcceleratorError", None) or torch.cuda.CudaError

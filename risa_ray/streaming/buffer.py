@@ -38,32 +38,36 @@ class FrameBuffer:
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, frame: Frame) -> bool:
-        """Add the next frame; False once the buffer is closed."""
+    def put(self, frame: Frame | Outcome) -> bool:
+        """Add the next frame, or the outcome of one that could not be decoded; False once the buffer is closed."""
         with self._changed:
             if self._policy == "every_frame":
                 self._changed.wait_for(lambda: self._closed or self._frames < self._capacity)
             if self._closed:
                 return False
-            if self._frames >= self._capacity:
+            if isinstance(frame, Frame) and self._frames >= self._capacity:
                 self._drop_oldest()
             self._items.append(frame)
-            self._frames += 1
+            self._frames += isinstance(frame, Frame)
             self._changed.notify_all()
             return True
 
     def _drop_oldest(self) -> None:
-        """Frames are dropped from the oldest on, so what was dropped before stands in front of every frame."""
-        index = len(self._items) - self._frames
-        oldest = self._items[index]
-        if isinstance(oldest, Frame):
-            self._items[index] = dropped(oldest, "overrun")
-            self._frames -= 1
+        """Counted from the newest end, where the few frames are; before them stands any number of dropped ones."""
+        left = self._frames
+        for index in range(len(self._items) - 1, -1, -1):
+            item = self._items[index]
+            if isinstance(item, Frame):
+                left -= 1
+                if left == 0:
+                    self._items[index] = dropped(item, "overrun")
+                    self._frames -= 1
+                    return
 
     def take(self, max_frames: int, timeout_s: float) -> list[Frame | Outcome]:
         """The next contiguous run with at most `max_frames` frames; empty when none came in time or all is done."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._frames > 0, timeout_s)
+            self._changed.wait_for(lambda: self._closed or bool(self._items), timeout_s)
             run: list[Frame | Outcome] = []
             frames = 0
             oldest = self._clock() - self._max_staleness_s

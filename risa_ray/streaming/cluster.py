@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from risa_ray.config import PipelineConfig
+from risa_ray.config import ChainConfig, PipelineConfig
 from risa_ray.errors import InputError
 
 LOCAL_OBJECT_STORE_MB = 512
@@ -40,6 +40,8 @@ def connect(
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray runs its workers at the lowest priority but four, for the sake of a desktop; these ones are the work itself.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"log_to_driver": show_worker_logs, "logging_level": logging.ERROR}
@@ -60,38 +62,56 @@ def connect(
     )
 
 
-def check_resources(pipeline: PipelineConfig) -> None:
+def check_resources(config: ChainConfig) -> None:
     """Refuse a pipeline that the cluster can never place; Ray would wait for ever.
 
     Raises:
-        InputError: the CPUs or GPUs asked for are more than the cluster has.
+        InputError: the CPUs or GPUs asked for are more than the cluster or any node has, or a camera's node is none.
     """
-    total = ray.cluster_resources()
+    pipeline, nodes = config.pipeline, _nodes()
     for what, per_analyzer, key in (
-        ("GPUs", pipeline.gpus_per_analyzer, "gpus_per_analyzer"),
-        ("CPUs", pipeline.cpus_per_analyzer, "cpus_per_analyzer"),
+        ("GPU", pipeline.gpus_per_analyzer, "gpus_per_analyzer"),
+        ("CPU", pipeline.cpus_per_analyzer, "cpus_per_analyzer"),
     ):
-        there = total.get(what[:-1], 0.0)
-        if pipeline.analyzers * per_analyzer > there:
+        there = [n["Resources"].get(what, 0.0) for n in nodes]
+        places = sum(int(t // per_analyzer) for t in there) if per_analyzer else pipeline.analyzers
+        if places < pipeline.analyzers:
             raise InputError(
                 f"pipeline: {pipeline.analyzers} analyzers with {key}: {per_analyzer:g} need "
-                f"{pipeline.analyzers * per_analyzer:g} {what}, the cluster has {there:g}; lower either"
+                f"{pipeline.analyzers * per_analyzer:g} {what}s, the cluster has {sum(there):g}; lower either"
             )
+    for _, camera in config.cameras():
+        if camera.node is not None:
+            node_id(camera.node, camera.id)
 
 
-def analyzer_threads(pipeline: PipelineConfig) -> int:
-    """CPU threads of one analyzer: as configured, or a node's cores shared among its analyzers."""
-    if pipeline.threads:
-        return pipeline.threads
-    nodes = [n for n in ray.nodes() if n.get("Alive")]
-    cores = min(int(n["Resources"].get("CPU", 1)) for n in nodes)
-    per_node = -(-pipeline.analyzers // len(nodes))
-    return max(1, cores // per_node)
+def node_id(name: str, camera_id: str) -> str:
+    """The id of a node given by id, address or host name.
+
+    Raises:
+        InputError: the cluster has no such node.
+    """
+    for node in _nodes():
+        if name in (node["NodeID"], node["NodeManagerAddress"], node["NodeManagerHostname"]):
+            return str(node["NodeID"])
+    raise InputError(f"camera {camera_id}: no node {name!r} in the cluster; `ray status` lists them")
+
+
+def analyzers_per_node(pipeline: PipelineConfig) -> int:
+    """Analyzers that share a node when they are spread over those that can take one."""
+    able = [n for n in _nodes() if n["Resources"].get("CPU", 0) >= pipeline.cpus_per_analyzer]
+    if pipeline.gpus_per_analyzer:
+        able = [n for n in able if n["Resources"].get("GPU", 0) >= pipeline.gpus_per_analyzer]
+    return -(-pipeline.analyzers // max(1, len(able)))
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [n for n in ray.nodes() if n.get("Alive")]
 
 
 def frame_bytes_per_camera(cameras: int) -> int:
     """Bytes of frames that one camera may have in flight: all together at most 30 % of the smallest object store."""
-    stores = [n["Resources"].get("object_store_memory", 0) for n in ray.nodes() if n.get("Alive")]
+    stores = [n["Resources"].get("object_store_memory", 0) for n in _nodes()]
     return int(0.3 * min(stores) / max(1, cameras))
 
 

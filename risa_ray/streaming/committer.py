@@ -7,8 +7,11 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+
+import ray
 
 from risa_ray.config import ChainConfig
 from risa_ray.frames import Chunk
@@ -27,10 +30,11 @@ _UPKEEP_S = 300
 
 @dataclass(frozen=True)
 class CommitterStatus:
-    """What the driver shows: figures now, alerts since the last call, totals, and the store's trouble if any."""
+    """What the driver shows: figures now, alerts it has not seen, totals, and the store's trouble if any."""
 
     figures: tuple[Figures, ...]
     alerts: tuple[Alert, ...]
+    alert_count: int
     analysed: Mapping[str, int]
     faces: int
     dropped: int
@@ -53,25 +57,25 @@ class CommitterActor:
         self._writer = Writer(config.data, run_id)
         self._rolling = Rolling(config)
         self._rules = Rules(config)
-        self._marks: dict[str, int] = {}
-        self._new_alerts: deque[Alert] = deque(maxlen=1000)
+        self._alerts: deque[Alert] = deque(maxlen=1000)
+        self._alert_count = 0
         self._analysed: dict[str, int] = {}
         self._faces = self._dropped = self._commits = 0
         self._commit_s = 0.0
-        self._trouble = ""
+        self._trouble = self._rules_trouble = ""
         self._lock = threading.Lock()
         self._flush_s = config.pipeline.flush_s
         self._data, self._retention_days = config.data, config.privacy.retention_days
         threading.Thread(target=self._flush_forever, name="flush", daemon=True).start()
         threading.Thread(target=self._upkeep_forever, name="upkeep", daemon=True).start()
 
+    @ray.method(concurrency_group="chunks")
     def open_session(self, session: SessionInfo) -> int:
         """Register a session (again); returns the mark after which its frames are wanted."""
         with self._lock:
-            mark = self._writer.open_session(session)
-            self._marks[session.session_id] = mark
-            return mark
+            return self._writer.open_session(session)
 
+    @ray.method(concurrency_group="chunks")
     def add(self, chunk: Chunk) -> int:
         """Take a chunk; returns the session's acknowledged mark.
 
@@ -83,42 +87,57 @@ class CommitterActor:
             fresh = self._writer.add(chunk)
             if fresh is not None:
                 self._count(fresh)
-            return self._marks[chunk.session_id]
+            return self._writer.acknowledged(chunk.session_id)
 
+    @ray.method(concurrency_group="chunks")
     def close_session(self, session_id: str, state: str, note: str) -> None:
         with self._lock:
             self._writer.close_session(session_id, state, note)
 
-    def lost(self, session_id: str, last_seq: int) -> None:
-        """Account for the frames of a dead reader, and close its session."""
+    @ray.method(concurrency_group="chunks")
+    def lost(self, session_id: str, last_seq: int, reason: str) -> None:
+        """Account for the frames of a dead reader, and close its session.
+
+        Raises:
+            KeyError: the session is not open here.
+        """
         with self._lock:
             self._writer.lost(session_id, last_seq)
-            self._writer.close_session(session_id, "broken", "the reader crashed")
+            self._writer.close_session(session_id, "broken", reason)
 
     def heartbeat(self, camera_states: Mapping[str, tuple[str, str]]) -> None:
         with self._lock:
             self._writer.heartbeat(camera_states)
 
     def acknowledged(self, session_id: str) -> int:
+        """The mark of a session, also of one that was closed lately.
+
+        Raises:
+            KeyError: the session is not open here (the committer was restarted).
+        """
         with self._lock:
-            return self._marks[session_id]
+            return self._writer.acknowledged(session_id)
 
     def flush(self) -> None:
         """Commit what waits.
 
         Raises:
-            StoreError: the store cannot take it now; nothing is lost.
+            StoreError: the store cannot take it now; nothing is lost. When it is the alerts alone that wait, all else
+                is stored and acknowledged.
         """
         with self._lock:
             self._commit()
+            if self._writer.alert_trouble:
+                raise StoreError(self._writer.alert_trouble)
 
-    def status(self) -> CommitterStatus:
+    def status(self, seen_alerts: int) -> CommitterStatus:
+        """How things are; `seen_alerts` is the `alert_count` of the last answer that arrived."""
         with self._lock:
-            alerts = tuple(self._new_alerts)
-            self._new_alerts.clear()
+            new = max(0, self._alert_count - seen_alerts)
             return CommitterStatus(
                 figures=tuple(self._rolling.figures(time.time())),
-                alerts=alerts,
+                alerts=tuple(list(self._alerts)[-new:] if new else ()),
+                alert_count=self._alert_count,
                 analysed=dict(self._analysed),
                 faces=self._faces,
                 dropped=self._dropped,
@@ -137,32 +156,49 @@ class CommitterActor:
         self._faces += len(chunk.faces)
 
     def _commit(self) -> None:
-        fired = self._rules.evaluate(self._rolling, time.time())
-        if fired:
-            self._writer.add_alerts(fired)
-            self._new_alerts.extend(fired)
+        self._evaluate()
         began = time.perf_counter()
-        self._marks.update(self._writer.flush())
+        self._writer.flush()
         self._commit_s += time.perf_counter() - began
         self._commits += 1
 
+    def _evaluate(self) -> None:
+        """Fire the alert rules. A fault in them is told, and must not keep rows from the store."""
+        try:
+            fired = self._rules.evaluate(self._rolling, time.time())
+            self._writer.add_alerts(fired)
+            self._alerts.extend(fired)
+            self._alert_count += len(fired)
+            self._rules_trouble = ""
+        except Exception as error:
+            trouble = f"alert rules failed: {type(error).__name__}: {error}"
+            if trouble != self._rules_trouble:
+                log.exception("alert rules failed; rows are stored all the same")
+            self._rules_trouble = trouble
+
     def _upkeep_forever(self) -> None:
-        """Merge the small files of the flushes, and delete what outlived its retention, beside the commits."""
+        """Delete what outlived its retention, and merge the small files of the flushes, beside the commits."""
         while True:
+            if self._retention_days is not None:
+                self._upkeep(partial(purge, self._data, self._retention_days))
             time.sleep(_UPKEEP_S)
-            try:
-                compact(self._data)
-                if self._retention_days is not None:
-                    purge(self._data, self._retention_days)
-            except StoreError as error:
-                log.warning("upkeep: %s; trying again in %d s", error, _UPKEEP_S)
+            self._upkeep(partial(compact, self._data))
+
+    def _upkeep(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except StoreError as error:
+            log.warning("upkeep: %s; trying again in %d s", error, _UPKEEP_S)
+        except BaseException:
+            # The thread must live on. Delta's Rust core panics on some I/O faults, which is no `Exception` to Python.
+            log.exception("upkeep failed; trying again in %d s", _UPKEEP_S)
 
     def _flush_forever(self) -> None:
         while True:
             time.sleep(self._flush_s)
             try:
                 self.flush()
-                self._trouble = ""
+                self._trouble = self._rules_trouble
             except StoreError as error:
                 if str(error) != self._trouble:
                     log.error("%s; trying again, nothing is lost", error)

@@ -43,6 +43,7 @@ class RunView:
         self._duration_s = duration_s
         self._states: dict[str, str] = {}
         self._next_event = 0.0
+        self._started = False
 
     def __enter__(self) -> RunView:
         self._terminal.__enter__()
@@ -76,11 +77,14 @@ class RunView:
         self._states = states
 
     def run(self, run_id: str, state: str, **details: str | int | float | bool) -> None:
-        """Send a run event: started, ended."""
+        """Send the event of a run's end."""
         if self._events:
             self._events.run(run_id, state, datetime.now(UTC), **details)
 
     def _send(self, events: EventWriter, snapshot: Snapshot, states: dict[str, str]) -> None:
+        if not self._started:
+            self._started = True
+            events.run(snapshot.run_id, "started", datetime.now(UTC))
         for alert in snapshot.committer.alerts:
             events.alert(alert)
         now = datetime.now(UTC)

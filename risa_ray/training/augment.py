@@ -10,11 +10,15 @@ from torch.nn import functional
 
 
 def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(n, generator=generator) * (high - low) + low
+    return _random(n, generator) * (high - low) + low
+
+
+def _random(n: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(n, generator=generator, device=generator.device)
 
 
 def augment(faces: Tensor, generator: torch.Generator) -> Tensor:
-    """Random variants of faces float32 (n, 1, H, W) in 0..255, same shape.
+    """Random variants of faces float32 (n, 1, H, W) in 0..255, same shape; the generator is on the faces' device.
 
     Flip, rotation to 15 deg, shift to 10 %, scale 0.85 to 1.25 (a detector's box is tighter than a FER-2013
     picture), loss of resolution down to 14 px on every fourth, contrast, brightness, random erasing.
@@ -22,16 +26,16 @@ def augment(faces: Tensor, generator: torch.Generator) -> Tensor:
     n, _, height, width = faces.shape
     angle = _uniform(n, -15, 15, generator) * math.pi / 180
     scale = 1 / _uniform(n, 0.85, 1.25, generator)
-    flip = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
+    flip = torch.where(_random(n, generator) < 0.5, -1.0, 1.0)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     shift = _uniform(2 * n, -0.2, 0.2, generator).view(2, n)
     theta = torch.stack([torch.stack([cos * flip, -sin, shift[0]], 1), torch.stack([sin * flip, cos, shift[1]], 1)], 1)
     grid = functional.affine_grid(theta, [n, 1, height, width], align_corners=False)
     out = functional.grid_sample(faces, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
-    small = torch.rand(n, generator=generator) < 0.25
+    small = _random(n, generator) < 0.25
     if bool(small.any()):
-        side = int(torch.randint(14, 40, (1,), generator=generator))
+        side = int(torch.randint(14, 40, (1,), generator=generator, device=generator.device))
         reduced = functional.interpolate(out[small], size=(side, side), mode="area")
         out[small] = functional.interpolate(reduced, size=(height, width), mode="bilinear", align_corners=False)
 
@@ -40,10 +44,11 @@ def augment(faces: Tensor, generator: torch.Generator) -> Tensor:
     brightness = _uniform(n, -30, 30, generator).view(n, 1, 1, 1)
     out = (out - mean) * contrast + mean + brightness
 
-    ys, xs = torch.arange(height).view(1, -1, 1), torch.arange(width).view(1, 1, -1)
+    ys = torch.arange(height, device=faces.device).view(1, -1, 1)
+    xs = torch.arange(width, device=faces.device).view(1, 1, -1)
     eh, ew = _uniform(n, 6, 18, generator), _uniform(n, 6, 18, generator)
     cy, cx = _uniform(n, 0, height, generator), _uniform(n, 0, width, generator)
-    erase = torch.rand(n, generator=generator) < 0.25
+    erase = _random(n, generator) < 0.25
     hole = ((ys - cy.view(n, 1, 1)).abs() < eh.view(n, 1, 1) / 2) & (
         (xs - cx.view(n, 1, 1)).abs() < ew.view(n, 1, 1) / 2
     )

@@ -1,4 +1,6 @@
-"""From a finished training run to a shipped model: thresholds chosen on validation, weights and card written.
+"""From a finished training run to a shipped model: thresholds chosen on validation, weights and figures written.
+
+The card (.md) beside the figures (.json) is written by hand from them.
 
 python -m risa_ray.training.export DATA RUN models/default.safetensors
 """
@@ -42,9 +44,12 @@ def choose_min_confidence(probabilities: torch.Tensor, faces: Faces48) -> tuple[
     keep = argmax_rule(faces.votes)
     truth = drop_single_votes(faces.votes).argmax(1)[keep]
     confidence, answer = (v.numpy()[keep] for v in probabilities.max(1))
-    curve = []
-    for threshold in np.arange(0.2, 0.91, 0.05):
+    curve: list[dict[str, float]] = []
+    thresholds = np.arange(0.2, 0.91, 0.05)
+    for threshold in thresholds:
         answered = confidence >= threshold
+        if not answered.any():
+            break
         curve.append(
             {
                 "threshold": round(float(threshold), 2),
@@ -53,7 +58,8 @@ def choose_min_confidence(probabilities: torch.Tensor, faces: Faces48) -> tuple[
             }
         )
     good = [c["threshold"] for c in curve if c["accuracy"] >= _WANTED_ACCURACY]
-    return (good[0] if good else curve[-1]["threshold"]), curve
+    strictest = curve[-1]["threshold"] if curve else float(thresholds[0])
+    return (good[0] if good else strictest), curve
 
 
 def accuracy_by_size(model: nn.Module, faces: Faces48) -> dict[int, float]:
@@ -94,7 +100,7 @@ def report(model: nn.Module, faces: Faces48, temperature: float) -> dict[str, An
 
 
 def export(data: Path, run: Path, out: Path) -> dict[str, Any]:
-    """Write the model file and its card (`out` with .md); returns the figures."""
+    """Write the model file and the figures for its card (`out` with .json); returns the figures."""
     trained = json.loads((run / "figures.json").read_text())
     recipe, temperature = trained["recipe"], trained["temperature"]
     weights = load_file(run / "model.safetensors")

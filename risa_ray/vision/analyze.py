@@ -12,7 +12,8 @@ import numpy.typing as npt
 from risa_ray.config import CameraConfig
 from risa_ray.frames import Chunk, FaceRow, Frame, Image, Outcome, Run
 from risa_ray.vision.classifier import ExpressionClassifier
-from risa_ray.vision.detectors import Detector, Faces, create_detector, yaw_degrees
+from risa_ray.vision.detection import DetectorPool
+from risa_ray.vision.detectors import Faces, yaw_degrees
 from risa_ray.vision.expressions import valence
 from risa_ray.vision.tracker import TrackerConfig, TrackerState, start, track_id, update
 from risa_ray.vision.zones import Zones
@@ -78,19 +79,32 @@ class Analyzer:
     Args:
         classifier: on the same device.
         device: "cpu" or a torch device.
-        max_batch: frames in one detector call.
+        max_batch: frames in one detector call on a GPU.
+        threads: frames detected at a time on a CPU.
     """
 
-    def __init__(self, classifier: ExpressionClassifier, *, device: str = "cpu", max_batch: int = 16) -> None:
+    def __init__(
+        self, classifier: ExpressionClassifier, *, device: str = "cpu", max_batch: int = 16, threads: int = 1
+    ) -> None:
         self._classifier = classifier
-        self._device = device
-        self._max_batch = max_batch
-        self._detectors: dict[tuple[str, int], Detector] = {}
+        self._detectors = DetectorPool(device, max_batch, threads)
+        self._threads = threads
         self.times = StageTimes()
 
     @classmethod
-    def load(cls, model: str, *, device: str = "cpu", max_batch: int = 16) -> Analyzer:
-        return cls(ExpressionClassifier.load(model, device=device), device=device, max_batch=max_batch)
+    def load(cls, model: str, *, device: str = "cpu", max_batch: int = 16, threads: int = 1) -> Analyzer:
+        """Load a model by name or path, for a process that does nothing else.
+
+        Raises:
+            InputError: as `ExpressionClassifier.load`.
+        """
+        classifier = ExpressionClassifier.load(model, device=device, threads=threads)
+        return cls(classifier, device=device, max_batch=max_batch, threads=threads)
+
+    @property
+    def threads(self) -> int:
+        """Frames detected at a time on a CPU."""
+        return self._threads
 
     @property
     def model_id(self) -> str:
@@ -100,7 +114,8 @@ class Analyzer:
         """Load the detectors of these cameras and run every model once."""
         blank = np.zeros((160, 160, 3), np.uint8)
         for setup in setups:
-            self._detect([setup], [blank])
+            # As many pictures as threads, since each thread has a detector of its own.
+            self._detectors.detect([(setup.detector, setup.min_face_size)] * self._threads, [blank] * self._threads)
         self._classifier.predict([blank], [np.array([[40, 40, 120, 120]], np.float32)])
 
     def analyze(self, run: Run, setup: CameraSetup, state: CameraState) -> tuple[Chunk, CameraState]:
@@ -130,7 +145,8 @@ class Analyzer:
         frames = [(w, item) for w, (run, _, _) in enumerate(works) for item in run if isinstance(item, Frame)]
         images = [works[w][1].zones.mask(frame.image) for w, frame in frames]
         began = time.perf_counter()
-        found = self._detect([works[w][1] for w, _ in frames], images)
+        setups = [works[w][1] for w, _ in frames]
+        found = self._detectors.detect([(s.detector, s.min_face_size) for s in setups], images)
         detected = time.perf_counter()
         states = [state for _, _, state in works]
         seen: list[_SeenFrame] = []
@@ -150,21 +166,6 @@ class Analyzer:
             (self._chunk(run, setup, state.tracker.session_id, rows[w]), states[w])
             for w, (run, setup, state) in enumerate(works)
         ]
-
-    def _detect(self, setups: Sequence[CameraSetup], images: Sequence[Image]) -> list[Faces]:
-        groups: dict[tuple[str, int], list[int]] = {}
-        for index, setup in enumerate(setups):
-            groups.setdefault((setup.detector, setup.min_face_size), []).append(index)
-        found: dict[int, Faces] = {}
-        for key, indices in groups.items():
-            detector = self._detectors.get(key)
-            if detector is None:
-                detector = create_detector(key[0], device=self._device, min_face_size=key[1])
-                self._detectors[key] = detector
-            for at in range(0, len(indices), self._max_batch):
-                part = indices[at : at + self._max_batch]
-                found.update(zip(part, detector.detect([images[i] for i in part]), strict=True))
-        return [found[i] for i in range(len(images))]
 
     def _rows(self, seen: _SeenFrame, probabilities: npt.NDArray[np.float32]) -> list[FaceRow]:
         frame, rows = seen.frame, []

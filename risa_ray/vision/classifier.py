@@ -51,12 +51,14 @@ class _Served(nn.Module):
 class ExpressionClassifier:
     """Reads the apparent expression of faces. On CPUs it runs in OpenVINO in float32, on GPUs in torch."""
 
-    def __init__(self, network: ExpressionNet, settings: ModelSettings, model_id: str, device: str) -> None:
+    def __init__(
+        self, network: ExpressionNet, settings: ModelSettings, model_id: str, device: str, threads: int
+    ) -> None:
         self.settings = settings
         self.model_id = model_id
         served = _Served(network, settings.temperature).eval()
         if device == "cpu":
-            self._infer = _openvino(served)
+            self._infer = _openvino(served, threads)
         else:
             served = served.to(device)
 
@@ -68,14 +70,18 @@ class ExpressionClassifier:
             self._infer = infer
 
     @classmethod
-    def load(cls, name: str, *, device: str = "cpu") -> ExpressionClassifier:
+    def load(cls, name: str, *, device: str = "cpu", threads: int | None = None) -> ExpressionClassifier:
         """Load a model by its name under models/, or by the path of a .safetensors file.
+
+        Args:
+            device: "cpu", "auto" or a torch device.
+            threads: on a CPU; torch's number by default.
 
         Raises:
             InputError: there is no such model, or the file is not one of RISA's.
         """
         network, settings, model_id = read_model(name)
-        return cls(network, settings, model_id, resolve_device(device))
+        return cls(network, settings, model_id, resolve_device(device), threads or torch.get_num_threads())
 
     def predict(self, frames: Sequence[Image], boxes: Sequence[npt.ArrayLike]) -> list[Floats]:
         """Probabilities of the eight expressions for the faces of each frame.
@@ -158,7 +164,7 @@ def read_model(name: str) -> tuple[ExpressionNet, ModelSettings, str]:
     return network, settings, model_id(path)
 
 
-def _openvino(served: nn.Module) -> Any:
+def _openvino(served: nn.Module, threads: int) -> Any:
     """Compile for the CPU. Float32 throughout: OpenVINO would use bfloat16 where the processor has it, and the
     numbers would depend on the machine."""
     import openvino
@@ -173,7 +179,7 @@ def _openvino(served: nn.Module) -> Any:
         {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": str(torch.get_num_threads()),
+            "INFERENCE_NUM_THREADS": str(threads),
         },
     )
     request = compiled.create_infer_request()

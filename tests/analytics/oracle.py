@@ -84,7 +84,7 @@ def stays(world: World) -> list[Row]:
     result = []
     for (session_id, track_id), rows in _tracks(world.observations).items():
         for zone_id in {z for r in rows for z in r["zone_ids"]}:
-            for stay in _split([r for r in rows if zone_id in r["zone_ids"]]):
+            for stay in _split([r for r in rows if zone_id in r["zone_ids"]], _bridge(world)):
                 dwell = _seconds(stay[0], stay[-1])
                 if dwell >= 1:
                     value = valence(stay, weight)
@@ -106,10 +106,14 @@ def stays(world: World) -> list[Row]:
     return result
 
 
-def _split(rows: list[Row]) -> list[list[Row]]:
+def _bridge(world: World) -> float:
+    return max(2, 2 / world.sampling_fps) if world.sampling_fps else 2
+
+
+def _split(rows: list[Row], bridge: float) -> list[list[Row]]:
     parts: list[list[Row]] = []
     for row in rows:
-        if parts and row["captured_at"] - parts[-1][-1]["captured_at"] <= timedelta(seconds=2):
+        if parts and row["captured_at"] - parts[-1][-1]["captured_at"] <= timedelta(seconds=bridge):
             parts[-1].append(row)
         else:
             parts.append([row])
@@ -123,14 +127,15 @@ def _censored(world: World, stay: list[Row]) -> bool:
         return True
     pace = _seconds(stay[0], last) / (last["frame_seq"] - stay[0]["frame_seq"])
     after = max(f["last_seq"] for f in windows) - last["frame_seq"]
-    moment = last["captured_at"] + timedelta(seconds=2)
+    bridge = _bridge(world)
+    moment = last["captured_at"] + timedelta(seconds=bridge)
     watched = any(
         f["analysed"] and f["window_start"] <= moment < f["window_start"] + timedelta(seconds=10) for f in windows
     )
     width, height = world.size or (math.inf, math.inf)
     left, top = (0.01 * width, 0.01 * height) if world.size else (0, 0)
     edge = last["x1"] <= left or last["y1"] <= top or last["x2"] >= 0.99 * width or last["y2"] >= 0.99 * height
-    return after * pace < 2 or not watched or edge
+    return after * pace < bridge or not watched or edge
 
 
 def mood_by_minute(world: World, k: int) -> dict[Any, Row]:
@@ -161,7 +166,7 @@ def zone_hour(world: World, k: int) -> dict[Any, Row]:
         for stay in inside:
             people[stay["session_id"], stay["track_id"]] += stay["rows"]
         cell = _cell([mood(valence(rows, weight)) for rows in people.values()], coverage.get(hour, 0.0), k)
-        shown = cell["status"] in ("ok", "no_mood")
+        shown = cell["status"] in ("ok", "no_mood", "mood_suppressed")
         dwell = [stay["dwell_s"] for stay in inside]
         result[zone_id, hour] = cell | {
             "hour_local": hour.astimezone(ZoneInfo(world.timezone)).replace(tzinfo=None),
@@ -188,6 +193,11 @@ def _cell(moods: list[str], coverage: float, k: int) -> Row:
         figures = dict.fromkeys(("tracks", "with_mood", *names, "net_sentiment", "ci_low", "ci_high", "unknown_share"))
         return {**figures, "coverage": coverage, "status": status}
     p, q = counts["positive"], counts["negative"]
+    if 0 < n < k:
+        status = "mood_suppressed"
+        hidden = dict.fromkeys((*names, "net_sentiment", "ci_low", "ci_high"))
+        more = {"tracks": people, "with_mood": n, "unknown_share": 1 - n / people}
+        return {**hidden, **more, "coverage": coverage, "status": status}
     low = high = net = None
     if n:
         net = (p - q) / n

@@ -13,6 +13,7 @@ import pytest
 
 from risa_ray import open_dataset
 from risa_ray.analytics.dataset import init_script
+from risa_ray.analytics.query import run_query
 from risa_ray.config import parse_config
 from risa_ray.errors import InputError
 from risa_ray.frames import Chunk, FaceRow, Outcome
@@ -86,13 +87,28 @@ def test_the_floor_holds_unless_raw(tmp_path: Path) -> None:
         open_dataset(tmp_path, k=0)
 
 
+def test_single_people_cannot_be_reached_below_the_floor(tmp_path: Path) -> None:
+    write(tmp_path, people=12)
+    connection = open_dataset(tmp_path)
+    for name in ("observations", "weighed", "tracks", "stays", "stay_observations"):
+        with pytest.raises(duckdb.Error):
+            count(connection, f"people.{name}")
+    floored = connection.sql("SELECT status, tracks, net_sentiment FROM zone_hour ORDER BY hour").fetchall()
+    with_schema = open_dataset(tmp_path, k=1).sql("SELECT status, tracks, net_sentiment FROM zone_hour ORDER BY hour")
+    assert floored == with_schema.fetchall()
+    assert count(open_dataset(tmp_path, raw=True), "people.tracks") == 12
+    with pytest.raises(InputError, match="tracks") as caught:
+        run_query(tmp_path, "FROM people.tracks")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("ks", "floor"), [([1], 1), ([1, 4], 4), ([4, 1], 1)])
 def test_the_floor_is_the_datasets_own(tmp_path: Path, ks: list[int], floor: int) -> None:
     write(tmp_path)
     for day, k in enumerate(ks):
         camera = {"id": "cam1", "source": "film.mp4"}
         raw: dict[str, Any] = {"privacy": {"k": k}, "stores": [{"id": "007", "cameras": [camera]}]}
-        write_context(str(tmp_path), parse_config(raw, "test"), START + timedelta(days=day))
+        write_context(str(tmp_path), parse_config(raw, "test"), {"cam1": START + timedelta(days=day)})
     assert open_dataset(tmp_path).sql("SELECT getvariable('k')").fetchall() == [(floor,)]
 
 

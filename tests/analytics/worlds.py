@@ -100,7 +100,7 @@ def sessions(draw: st.DrawFn, session_id: str, start: datetime, fps: float) -> t
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    fps = draw(st.sampled_from([1.0, 2.0, 5.0]))
+    fps = draw(st.sampled_from([0.5, 1.0, 2.0, 5.0]))
     rows, frames = [], []
     for session_id in ("s1", "s2")[: draw(st.integers(1, 2))]:
         start = draw(st.sampled_from(STARTS))

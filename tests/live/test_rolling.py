@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from helpers_live import START, chain, chunk, face, outcome, people, wall
@@ -71,8 +72,9 @@ def test_below_the_floor_nothing_about_mood_is_told() -> None:
     rolling.add(people({"a": HAPPY, "b": SAD}))
     got = camera(rolling, wall(2))
     assert got.status == "suppressed"
-    assert (got.tracks, got.people_now) == (2, 2)
+    assert got.people_now == 2, "heads are counted whatever the floor"
     for name in (
+        "tracks",
         "with_mood",
         "positive",
         "negative",
@@ -92,9 +94,27 @@ def test_a_zone_is_suppressed_when_the_total_would_give_the_others_away() -> Non
     rolling.add(people(tracks, zones={name: ("shelf",) for name in "abcd"}))
     total, shelf, desk = rolling.figures(wall(2))
     assert total.status == "ok"
-    assert shelf.tracks == 4
-    assert shelf.status == "suppressed", "the total minus the shelf is one person"
+    assert (shelf.status, shelf.tracks) == ("suppressed", None), "the total minus the shelf is one person"
     assert desk.status == "no_mood", "nobody is there to hide"
+
+
+def test_a_crowd_of_whom_few_have_a_mood_shows_no_mood() -> None:
+    rolling = Rolling(chain(k=3))
+    unreadable = dict.fromkeys("cdef", (0.0, "unknown"))
+    rolling.add(people({"a": HAPPY, "b": SAD} | unreadable))
+    got = camera(rolling, wall(2))
+    assert (got.status, got.tracks, got.with_mood) == ("mood_suppressed", 6, 2)
+    assert got.unknown_share == pytest.approx(4 / 6)
+    assert {got.positive, got.negative, got.neutral, got.net_sentiment, got.ci, got.negative_share} == {None}
+
+
+def test_the_moods_of_a_zone_may_not_give_those_of_the_others_away() -> None:
+    """Six people at the shelf with a mood, six elsewhere of whom one has one."""
+    tracks = {f"s{i}": HAPPY for i in range(6)} | {"x": SAD} | {f"u{i}": (0.0, "unknown") for i in range(5)}
+    rolling = Rolling(chain(k=3))
+    rolling.add(people(tracks, zones={f"s{i}": ("shelf",) for i in range(6)}))
+    total, shelf, _ = rolling.figures(wall(2))
+    assert (total.status, shelf.status, shelf.tracks) == ("ok", "mood_suppressed", 6)
 
 
 def test_two_zones_together_may_not_leave_a_small_rest() -> None:
@@ -132,6 +152,33 @@ def test_a_live_camera_that_goes_quiet_shows_nobody_and_forgets_by_the_wall_cloc
     assert (quiet.people_now, quiet.tracks, quiet.expressions) == (0, 1, {})
     assert quiet.age_s == pytest.approx(4.2)
     assert camera(rolling, wall(13)).tracks == 0
+
+
+def test_a_file_played_as_live_goes_quiet_by_the_arrival_of_its_frames() -> None:
+    config = chain()
+    (store,) = config.stores
+    film = store.cameras[0].model_copy(update={"realtime": True})
+    config = config.model_copy(update={"stores": (store.model_copy(update={"cameras": (film,)}),)})
+    rolling = Rolling(config, window_s=10)
+    played = people({"a": HAPPY}, seconds=2)
+    late = 1e6  # the film was taken long before it is played
+    shifted = tuple(replace(o, arrived_at=o.arrived_at + late) for o in played.outcomes)
+    rolling.add(replace(played, outcomes=shifted))
+    assert camera(rolling, wall(late + 3)).people_now == 1
+    quiet = camera(rolling, wall(late + 6))
+    assert (quiet.people_now, quiet.tracks) == (0, 1)
+    assert quiet.age_s == pytest.approx(4.2)
+
+
+@pytest.mark.parametrize(("back", "kept"), [(1.5, True), (2.5, False)])
+def test_a_clock_that_steps_back_within_a_chunk_starts_the_window_anew(back: float, kept: bool) -> None:
+    rolling = Rolling(chain())
+    times = [10.0, 10.2, 10.2 - back, 10.4 - back]
+    faces = [face(i, t, "before" if i < 2 else "after") for i, t in enumerate(times)]
+    rolling.add(chunk([outcome(i, t) for i, t in enumerate(times)], faces))
+    got = camera(rolling, wall(11))
+    assert got.tracks == (2 if kept else 1)
+    assert got.frames_analysed == (4 if kept else 2)
 
 
 def test_a_clock_set_back_starts_the_window_anew() -> None:

@@ -141,3 +141,14 @@ def test_texts_speak_of_what_is_seen(figure: str, limit: float) -> None:
 def test_the_users_own_text_is_kept() -> None:
     (alert,) = Run({"figure": "people", "above": 0, "text": "Open a second till"}).show({"a": PLAIN})
     assert alert.text == "Open a second till"
+
+
+def test_rules_on_heads_work_below_the_floor_and_tell_no_tracks() -> None:
+    (alert,) = Run({"figure": "people", "above": 1, "min_tracks": 2}, k=10).show({"a": PLAIN, "b": PLAIN}, 2)
+    assert (alert.value, alert.tracks) == (2, None)
+    assert "None" not in alert.text
+
+
+def test_moods_of_too_few_fire_nothing() -> None:
+    crowd = {"a": SAD, **{f"u{i}": (0.0, "unknown") for i in range(4)}}
+    assert Run({"figure": "negative_share", "above": 0.1}, k=3).show(crowd, 3) == []

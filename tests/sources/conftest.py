@@ -67,19 +67,25 @@ def make_source() -> Iterator[Callable[..., Source]]:
 
 
 class _Camera(http.server.BaseHTTPRequestHandler):
-    """MJPEG at /live, a file at /clip.mp4, a refusal at /private."""
+    """MJPEG at /live, MPEG-TS at /live.ts, a file at /clip.mp4, half of it at /cut.mp4, a refusal at /private."""
 
     clip: bytes
+    transport_stream: bytes
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
     def do_GET(self) -> None:
-        if self.path == "/clip.mp4":
+        if self.path in ("/clip.mp4", "/cut.mp4"):
+            content = self.clip if self.path == "/clip.mp4" else self.clip[: len(self.clip) // 2]
             self.send_response(200)
-            self.send_header("Content-Length", str(len(self.clip)))
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(self.clip)
+            self.wfile.write(content)
+        elif self.path == "/live.ts":
+            self.send_response(200)  # without a length: until the connection is closed
+            self.end_headers()
+            self.wfile.write(self.transport_stream)
         elif self.path == "/live":
             self.send_response(200)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
@@ -93,9 +99,11 @@ class _Camera(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def http_camera(clip: Path) -> Iterator[str]:
+def http_camera(clip: Path, tmp_path: Path) -> Iterator[str]:
     """Address (host:port) of an HTTP camera on this machine."""
-    handler = type("Camera", (_Camera,), {"clip": clip.read_bytes()})
+    remux(clip, tmp_path / "live.ts")
+    content = {"clip": clip.read_bytes(), "transport_stream": (tmp_path / "live.ts").read_bytes()}
+    handler = type("Camera", (_Camera,), content)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_address[1]}"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from PIL import Image as PilImage
 
 from risa_ray.errors import BrokenSourceError, SourceError
-from risa_ray.sources import Picture, Source
+from risa_ray.sources import Picture, Source, Undecodable
+from risa_ray.sources.decoding import Decoder
 from risa_ray.sources.demo import render, write_clip
 
 MakeSource = Callable[..., Source]
@@ -19,7 +21,7 @@ Remux = Callable[..., None]
 
 
 def _read(source: Source, into: list[Picture], max_width: int | None = None) -> list[Picture]:
-    into.extend(source.pictures(lambda pts: True, max_width))
+    into.extend(p for p in source.pictures(lambda pts: True, max_width) if isinstance(p, Picture))
     return into
 
 
@@ -84,12 +86,48 @@ def test_damage_that_never_heals_breaks_the_file(clip: Path, tmp_path: Path, mak
     middle = len(content) // 2
     (tmp_path / "bad.mp4").write_bytes(content[:middle] + bytes(len(content) - middle))
     source = make_source(tmp_path / "bad.mp4")
+    places: list[tuple[float, bool]] = []
     with pytest.raises(BrokenSourceError, match="cannot be decoded"):
-        _read(source, [])
+        places.extend((p.pts, isinstance(p, Picture)) for p in source.pictures(lambda pts: True, None))
     assert source.decode_errors > 5
+    assert [pts for pts, _ in places] == sorted(pts for pts, _ in places)
+    assert len(places) == 40, "every picture is there or has its place"
+    assert not any(intact for _, intact in places[-5:])
 
 
-def test_damage_in_between_is_counted_and_read_over(tmp_path: Path, make_source: MakeSource) -> None:
+def test_a_stream_that_never_ends_does_not_keep_its_lost_pictures(clip: Path, tmp_path: Path) -> None:
+    content = clip.read_bytes()
+    middle = len(content) // 2
+    (tmp_path / "bad.mp4").write_bytes(content[:middle] + bytes(len(content) - middle))
+    with av.open(str(tmp_path / "bad.mp4")) as container:
+        decoder = Decoder(container, most_lost=3)
+        frames = decoder.frames(threading.Event())
+        assert next(stamp for stamp, frame in frames if frame is None) is not None
+        assert decoder.errors == 4
+
+
+def test_damage_with_pictures_out_of_order_keeps_every_place(
+    clip: Path, tmp_path: Path, make_source: MakeSource
+) -> None:
+    """H.264 sends pictures in another order than it shows them."""
+    content = bytearray(clip.read_bytes())
+    with av.open(str(clip)) as reader:
+        packets = [p for p in reader.demux(video=0) if p.pos is not None and p.size]
+    assert [p.pts for p in packets] != sorted(p.pts for p in packets)
+    hit = packets[18]
+    content[hit.pos : hit.pos + hit.size] = bytes(hit.size)
+    (tmp_path / "hole.mp4").write_bytes(content)
+    source = make_source(tmp_path / "hole.mp4")
+    places = list(source.pictures(lambda pts: True, None))
+    assert source.decode_errors >= 1
+    assert [p.pts for p in places] == pytest.approx([i / 10 for i in range(40)])
+    assert any(isinstance(p, Undecodable) for p in places)
+    assert isinstance(places[-1], Picture)
+
+
+def test_damage_in_between_is_counted_and_read_over(
+    tmp_path: Path, make_source: MakeSource, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "mjpeg.avi"
     with av.open(str(path), "w") as writer:
         stream = writer.add_stream("mjpeg", rate=10)
@@ -102,9 +140,11 @@ def test_damage_in_between_is_counted_and_read_over(tmp_path: Path, make_source:
     begin, end = [i for i in range(len(content)) if content.startswith(b"\xff\xd8\xff", i)][3:5]
     path.write_bytes(content[:begin] + bytes(end - 8 - begin) + content[end - 8 :])
     source = make_source(path)
-    pictures = _read(source, [])
+    pictures = list(source.pictures(lambda pts: True, None))
     assert source.decode_errors == 1
-    assert [round(p.pts * 10) for p in pictures] == [0, 1, 2, *range(4, 20)]
+    assert [round(p.pts * 10) for p in pictures] == list(range(20))
+    assert [i for i, p in enumerate(pictures) if isinstance(p, Undecodable)] == [3]
+    assert "mjpeg.avi: 1 pictures could not be decoded" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ MakeSource = Callable[..., Source]
 def _read(source: Source) -> tuple[list[Picture], BrokenSourceError | None]:
     pictures: list[Picture] = []
     try:
-        pictures.extend(source.pictures(lambda pts: True, None))
+        pictures.extend(p for p in source.pictures(lambda pts: True, None) if isinstance(p, Picture))
     except BrokenSourceError as error:
         return pictures, error
     return pictures, None
@@ -23,8 +23,9 @@ def _read(source: Source) -> tuple[list[Picture], BrokenSourceError | None]:
 def test_rtsp_is_read_over_tcp_with_the_cameras_clock(rtsp_camera: str, make_source: MakeSource) -> None:
     source = make_source(f"rtsp://{rtsp_camera}/stream")
     source.check()
-    pictures, _ = _read(source)
+    pictures, error = _read(source)
     assert len(pictures) >= 28  # what the decoder still held when the camera went is lost
+    assert error is not None
     assert [p.pts for p in pictures[:20]] == pytest.approx([i / 10 for i in range(20)], abs=1e-3)
     assert pictures[0].image.shape == (180, 320, 3)
     assert source.live
@@ -39,10 +40,31 @@ def test_mjpeg_has_the_arrival_clock(http_camera: str, make_source: MakeSource) 
     assert "closed the connection" in str(error)
 
 
-def test_video_over_http(http_camera: str, make_source: MakeSource) -> None:
+def test_a_video_file_over_http_is_complete_at_its_end(http_camera: str, make_source: MakeSource) -> None:
     pictures, error = _read(make_source(f"http://{http_camera}/clip.mp4"))
     assert error is None
     assert len(pictures) == 40
+
+
+def test_a_video_file_over_http_that_stops_early_is_broken(http_camera: str, make_source: MakeSource) -> None:
+    pictures, error = _read(make_source(f"http://{http_camera}/cut.mp4"))
+    assert 5 <= len(pictures) < 35
+    assert error is not None
+
+
+def test_a_live_stream_that_ends_is_broken(http_camera: str, make_source: MakeSource) -> None:
+    pictures, error = _read(make_source(f"http://u:geheim@{http_camera}/live.ts"))
+    assert len(pictures) >= 28
+    assert "closed the connection" in str(error)
+    assert "geheim" not in str(error)
+
+
+def test_a_stream_that_ends_after_close_is_not_broken(http_camera: str, make_source: MakeSource) -> None:
+    source = make_source(f"http://{http_camera}/live")
+    pictures = source.pictures(lambda pts: True, None)
+    next(pictures)
+    source.close()
+    assert list(pictures) == []
 
 
 def test_a_refusal_is_explained_without_the_password(http_camera: str, make_source: MakeSource) -> None:

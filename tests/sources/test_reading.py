@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from risa_ray.config import CameraConfig
-from risa_ray.frames import Frame
+from risa_ray.frames import Frame, Outcome
 from risa_ray.sources import Sampler, Source, read_frames
 
 START = datetime(2026, 3, 14, 8, 15, tzinfo=UTC)
@@ -34,9 +34,16 @@ def test_without_a_rate_every_picture_is_kept() -> None:
     assert all(map(Sampler(None), [0.0, 0.0, 0.1]))
 
 
-def _frames(source: Source, path: Path, after_seq: int = -1, **settings: float) -> list[Frame]:
+def _items(source: Source, path: Path, after_seq: int = -1, **settings: float) -> list[Frame | Outcome]:
     camera = CameraConfig.model_validate({"id": "cam", "source": str(path), **settings})
     return list(read_frames(source, camera, "s1", START, after_seq))
+
+
+def _frames(source: Source, path: Path, after_seq: int = -1, **settings: float) -> list[Frame]:
+    items = _items(source, path, after_seq, **settings)
+    frames = [i for i in items if isinstance(i, Frame)]
+    assert len(frames) == len(items)
+    return frames
 
 
 def test_frames_of_a_file(clip: Path, make_source: Callable[..., Source]) -> None:
@@ -60,16 +67,23 @@ def test_resuming_gives_the_same_frames_under_the_same_numbers(
         np.testing.assert_array_equal(a.image, b.image)
 
 
-def test_resuming_past_an_unreadable_picture_keeps_the_numbers(
+def test_an_unreadable_picture_is_numbered_and_dropped_with_its_cause(
     tmp_path: Path, make_source: Callable[..., Source]
 ) -> None:
     for index in range(5):
         (tmp_path / f"{index}.ppm").write_bytes(b"P6 2 2 255 " + bytes([index]) * 12)
     (tmp_path / "1.ppm").write_bytes(b"not a picture")
-    whole = _frames(make_source(tmp_path), tmp_path)
-    assert [(f.frame_seq, f.pts, int(f.image[0, 0, 0])) for f in whole] == [(0, 0, 0), (1, 2, 2), (2, 3, 3), (3, 4, 4)]
-    rest = _frames(make_source(tmp_path), tmp_path, after_seq=1)
-    assert [(f.frame_seq, f.pts) for f in rest] == [(2, 3), (3, 4)]
+    whole = _items(make_source(tmp_path), tmp_path)
+    assert [(f.frame_seq, f.pts) for f in whole] == [(i, i) for i in range(5)]
+    assert [int(f.image[0, 0, 0]) for f in whole if isinstance(f, Frame)] == [0, 2, 3, 4]
+    lost = whole[1]
+    assert isinstance(lost, Outcome)
+    assert (lost.cause, lost.captured_at, lost.faces) == ("decode_error", START + timedelta(seconds=1), 0)
+    for after in range(-1, 5):
+        rest = _items(make_source(tmp_path), tmp_path, after)
+        assert [(type(f), f.frame_seq, f.pts) for f in rest] == [
+            (type(f), f.frame_seq, f.pts) for f in whole[after + 1 :]
+        ]
 
 
 def test_live_frames_carry_the_time_of_their_arrival(make_source: Callable[..., Source]) -> None:

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from risa_ray import open_dataset
 from risa_ray.config import ChainConfig, parse_config
+from risa_ray.inputs import config_for
 from risa_ray.store.context import write_context
+from risa_ray.store.table import Table
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 
 
-def config(*, source: str = "rtsp://user:secret@cam/1", zones: tuple[str, ...] = ("z1",), k: int = 10) -> ChainConfig:
+def write(data: Path, described: ChainConfig, at: datetime = AT, **more: Any) -> None:
+    write_context(str(data), described, {"cam1": at}, **more)
+
+
+def wall(at: datetime) -> Callable[[], float]:
+    return at.timestamp
+
+
+def config(
+    *, source: str = "rtsp://user:secret@cam/1", zones: tuple[str, ...] = ("z1",), k: int = 10, fps: float = 5
+) -> ChainConfig:
     square = [[0, 0], [1, 0], [1, 1], [0, 1]]
     content = [{"id": "ad", "from": "2026-11-22T09:00:00+01:00", "to": "2026-11-22T10:00:00+01:00"}]
     zone: dict[str, Any] = {"kind": "product", "polygon": square, "tags": ["tea"], "content": content}
-    camera = {"id": "cam1", "source": source, "sampling_fps": 5, "zones": [zone | {"id": name} for name in zones]}
+    camera = {"id": "cam1", "source": source, "sampling_fps": fps, "zones": [zone | {"id": name} for name in zones]}
     raw = {
         "privacy": {"k": k},
         "stores": [{"id": "007", "timezone": "Europe/Berlin", "name": "Mitte", "cameras": [camera]}],
@@ -25,7 +41,7 @@ def config(*, source: str = "rtsp://user:secret@cam/1", zones: tuple[str, ...] =
 
 
 def test_a_config_is_described_without_credentials(tmp_path: Path, tools: Any) -> None:
-    write_context(str(tmp_path), config(), AT, {"cam1": (1920, 1080)})
+    write(tmp_path, config(), sizes={"cam1": (1920, 1080)})
     (store,) = tools.rows(tmp_path, "stores")
     assert store == {"store_id": "007", "name": "Mitte", "timezone": "Europe/Berlin", "valid_from": AT}
     (camera,) = tools.rows(tmp_path, "cameras")
@@ -40,22 +56,86 @@ def test_a_config_is_described_without_credentials(tmp_path: Path, tools: Any) -
 
 
 def test_only_changes_are_appended(tmp_path: Path, tools: Any) -> None:
-    write_context(str(tmp_path), config(), AT, {"cam1": (1920, 1080)})
-    write_context(str(tmp_path), config(), AT + timedelta(days=1))
-    write_context(str(tmp_path), config(k=5), AT + timedelta(days=2))
+    write(tmp_path, config(), sizes={"cam1": (1920, 1080)})
+    write(tmp_path, config(), AT + timedelta(days=1))
+    write(tmp_path, config(k=5), AT + timedelta(days=2))
     assert [len(tools.rows(tmp_path, name)) for name in ("stores", "cameras", "zones", "content")] == [1, 1, 1, 1]
     assert [r["k"] for r in tools.rows(tmp_path, "privacy", ["valid_from"])] == [10, 5]
 
 
 def test_a_zone_that_is_gone_is_inactive(tmp_path: Path, tools: Any) -> None:
-    write_context(str(tmp_path), config(zones=("z1", "z2")), AT)
-    write_context(str(tmp_path), config(), AT + timedelta(days=1))
-    write_context(str(tmp_path), config(), AT + timedelta(days=2))
+    write(tmp_path, config(zones=("z1", "z2")), AT)
+    write(tmp_path, config(), AT + timedelta(days=1))
+    write(tmp_path, config(), AT + timedelta(days=2))
     rows = tools.rows(tmp_path, "zones", ["valid_from", "zone_id"])
     assert [(r["zone_id"], r["active"]) for r in rows] == [("z1", True), ("z2", True), ("z2", False)]
 
 
-def test_a_change_at_the_same_moment_comes_after(tmp_path: Path, tools: Any) -> None:
-    write_context(str(tmp_path), config(k=3), AT)
-    write_context(str(tmp_path), config(k=4), AT)
-    assert [r["k"] for r in tools.rows(tmp_path, "privacy", ["valid_from"])] == [3, 4]
+def in_force(data: Path, at: datetime = AT) -> Any:
+    """(sampling_fps, zones) that the views show for a moment."""
+    connection = open_dataset(data, raw=True)
+    held = f"'{at.isoformat()}'::TIMESTAMPTZ >= valid_from AND '{at.isoformat()}'::TIMESTAMPTZ < valid_to"
+    zones = connection.sql(f"SELECT zone_id FROM zone_versions WHERE active AND {held} ORDER BY ALL").fetchall()
+    ((fps,),) = connection.sql(f"SELECT sampling_fps FROM camera_versions WHERE {held}").fetchall()
+    return fps, [zone for (zone,) in zones]
+
+
+A, B, C = ({"fps": 5.0}, {"fps": 2.0, "zones": ("z1", "z2")}, {"fps": 1.0, "zones": ("z3",)})
+FORCE = [(5.0, ["z1"]), (2.0, ["z1", "z2"]), (1.0, ["z3"])]
+
+
+@pytest.mark.parametrize("order", ["AB", "ABA", "ABC", "ABAB", "ABCA", "CBAC"])
+@pytest.mark.parametrize("at", [AT, AT + timedelta(microseconds=123_999)])
+def test_the_last_run_of_the_same_footage_is_in_force(tmp_path: Path, order: str, at: datetime) -> None:
+    Table(str(tmp_path), "observations")
+    for name in order:
+        write(tmp_path, config(**{"A": A, "B": B, "C": C}[name]), at)
+    for moment in (at, at + timedelta(seconds=1), at + timedelta(days=9), at - timedelta(days=9)):
+        assert in_force(tmp_path, moment) == FORCE["ABC".index(order[-1])]
+
+
+def test_an_earlier_recording_leaves_later_ones_alone(tmp_path: Path) -> None:
+    Table(str(tmp_path), "observations")
+    later = AT + timedelta(days=7)
+    write(tmp_path, config(fps=5), later)
+    write(tmp_path, config(fps=2), AT)
+    assert (in_force(tmp_path, AT)[0], in_force(tmp_path, later)[0]) == (2, 5)
+
+
+def test_each_camera_is_described_from_its_own_start_and_only_where_it_runs(tmp_path: Path, tools: Any) -> None:
+    raw = {"stores": [{"id": "007", "cameras": [{"id": name, "source": f"{name}.mp4"} for name in ("a", "b", "c")]}]}
+    start = {"a": AT + timedelta(hours=1), "b": AT}
+    write_context(str(tmp_path), parse_config(raw, "test"), start)
+    rows = tools.rows(tmp_path, "cameras", ["camera_id"])
+    assert [(r["camera_id"], r["valid_from"]) for r in rows] == [("a", start["a"]), ("b", start["b"])]
+    assert [r["valid_from"] for r in tools.rows(tmp_path, "stores")] == [AT]
+
+
+def test_cameras_of_the_same_name_in_two_chains_keep_their_zones(tmp_path: Path, tools: Any) -> None:
+    write(tmp_path, config(zones=("z1",)))
+    other = {"id": "cam1", "source": "b.mp4"}
+    write(tmp_path, parse_config({"chain": "b", "stores": [{"id": "008", "cameras": [other]}]}, "test"))
+    assert [r["active"] for r in tools.rows(tmp_path, "zones")] == [True]
+
+
+def test_the_floor_is_the_one_written_last_whatever_the_footage(tmp_path: Path, tools: Any) -> None:
+    Table(str(tmp_path), "observations")
+    for day, (k, footage) in enumerate([(10, AT), (1, AT + timedelta(days=99)), (10, AT - timedelta(days=99))]):
+        write(tmp_path, config(k=k), footage, clock=wall(AT + timedelta(days=day)))
+    assert [r["k"] for r in tools.rows(tmp_path, "privacy", ["valid_from"])] == [10, 1, 10]
+    assert open_dataset(tmp_path).sql("SELECT getvariable('k')").fetchall() == [(10,)]
+
+
+def test_a_wall_clock_set_back_hides_no_floor(tmp_path: Path, tools: Any) -> None:
+    write(tmp_path, config(k=1), clock=wall(AT))
+    write(tmp_path, config(k=20), clock=wall(AT - timedelta(days=1)))
+    assert [r["k"] for r in tools.rows(tmp_path, "privacy", ["valid_from"])] == [1, 20]
+
+
+def test_a_command_line_does_not_set_the_floor(tmp_path: Path, tools: Any) -> None:
+    Table(str(tmp_path), "observations")
+    write(tmp_path, config(k=25))
+    ad_hoc = config_for(["film.mp4"], str(tmp_path), {}, {})
+    write_context(str(tmp_path), ad_hoc, {"film": AT})
+    assert [r["k"] for r in tools.rows(tmp_path, "privacy")] == [25]
+    assert {r["camera_id"] for r in tools.rows(tmp_path, "cameras")} == {"cam1", "film"}

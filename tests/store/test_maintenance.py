@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,20 @@ def test_fresh_and_few_files_are_left_alone(tmp_path: Path, tools: Any) -> None:
     writer.open_session(tools.session())
     write(writer, tools, 0, 9)
     assert compact(str(tmp_path), older_than_s=3600).merged == 0
+
+
+def test_what_a_crashed_commit_left_is_deleted(tmp_path: Path, tools: Any) -> None:
+    writer = Writer(str(tmp_path), "run1")
+    writer.open_session(tools.session())
+    write(writer, tools, 0, 1)
+    known = next((tmp_path / "observations").rglob("*.parquet"))
+    orphan, fresh = known.with_name("part-orphan.parquet"), known.with_name("part-fresh.parquet")
+    for left in (orphan, fresh):
+        left.write_bytes(known.read_bytes())
+    two_hours_ago = time.time() - 7200
+    os.utime(orphan, (two_hours_ago, two_hours_ago))
+    compact(str(tmp_path))
+    assert (orphan.exists(), fresh.exists(), files(tmp_path)) == (False, True, 3)
 
 
 def test_old_days_are_purged(tmp_path: Path, tools: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from risa_ray.errors import InputError
 from risa_ray.store.errors import StoreError
 from risa_ray.store.process import ProcessId
-from risa_ray.store.runs import RunSource, complete, renew, start_run
+from risa_ray.store.runs import RunSource, complete, release, renew, start_run
 
 AT = datetime(2026, 11, 22, 10, 0, 0, 123456, tzinfo=UTC)
 FILE = RunSource("007", "film.mp4 12345 678", False, AT)
@@ -50,6 +50,45 @@ def test_renewing_keeps_a_run_alive(tmp_path: Path) -> None:
     start_run(str(tmp_path), {"a": FILE}, "model-1", clock=at(1056))
     with pytest.raises(StoreError, match="resumed by another process"):
         renew(run, clock=at(1057))
+
+
+def test_a_process_that_lives_here_keeps_its_run_however_late_it_renews(tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from datetime import UTC, datetime
+        from risa_ray.store.runs import start_run
+        film = ("007", "film.mp4", False, datetime(2026, 1, 1, tzinfo=UTC))
+        start_run(sys.argv[1], {"a": film}, "m", clock=lambda: 1000)
+        print("started", flush=True)
+        sys.stdin.read()
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "started\n"
+    film = FILE._replace(fingerprint="film.mp4")
+    with pytest.raises(InputError, match=f"process {child.pid}") as caught:
+        start_run(str(tmp_path), {"a": film}, "m", clock=at(5000))
+    assert "wait" not in str(caught.value)
+    child.communicate()
+    assert start_run(str(tmp_path), {"a": film}, "m", clock=at(5000)).resumed
+
+
+def test_a_released_run_is_resumed_at_once(tmp_path: Path) -> None:
+    first = start_run(str(tmp_path), {"a": FILE}, "model-1", clock=at(1000))
+    release(first, clock=at(1001))
+    second = start_run(str(tmp_path), {"a": FILE}, "model-1", clock=at(1002))
+    assert (second.run_id, second.resumed, second.sessions) == (first.run_id, True, first.sessions)
+
+
+def test_a_run_whose_marks_may_be_forgotten_starts_over(tmp_path: Path) -> None:
+    first = start_run(str(tmp_path), {"a": FILE}, "model-1", clock=at(1000))
+    release(first, clock=at(1001))
+    second = start_run(str(tmp_path), {"a": FILE}, "model-1", clock=at(1000 + 30 * 86400))
+    assert not second.resumed
+    assert second.sessions["a"].session_id != first.sessions["a"].session_id
+    assert second.generation > first.generation
 
 
 def test_a_dead_process_is_resumed_at_once(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +31,12 @@ from risa_ray.store.writer import Writer
 FRAMES_ORDER = ("camera_id", "session_id", "window_start")
 FACES_ORDER = ("session_id", "frame_seq", "face_index")
 
+ALERT = {
+    "alert_id": "a1", "rule_id": "r1", "store_id": "007", "camera_id": "cam1", "zone_id": None,
+    "figure": "people", "value": 5.0, "threshold": 4.0, "direction": "above", "tracks": 5, "window_s": 60.0,
+    "severity": "warning", "text": "many people", "fired_at": datetime(2026, 11, 22, 23, 59, tzinfo=UTC),
+}  # fmt: skip
+
 
 class Clock:
     def __init__(self, now: float = 1_000_000.0) -> None:
@@ -46,6 +54,13 @@ def clock() -> Clock:
 @pytest.fixture
 def writer(tmp_path: Path, clock: Clock) -> Writer:
     return Writer(str(tmp_path), "run1", clock)
+
+
+def marks(data: Path, table: str) -> dict[str, int]:
+    """The application transactions of a table's log."""
+    logs = sorted((data / table / "_delta_log").glob("*.json"))
+    found = [json.loads(line) for log in logs for line in log.read_text(encoding="utf-8").splitlines()]
+    return {action["txn"]["appId"]: action["txn"]["version"] for action in found if "txn" in action}
 
 
 def finish(writer: Writer, state: str = "complete", session_id: str = "s1", note: str = "") -> None:
@@ -167,6 +182,7 @@ def test_lost_frames_are_accounted(writer: Writer, tmp_path: Path, tools: Any) -
 
 def test_heartbeats_cover_cameras_without_a_session(writer: Writer, tmp_path: Path, clock: Clock, tools: Any) -> None:
     writer.open_session(tools.session())
+    writer.add(tools.chunk(0, 0))
     for now in (1_000_001.0, 1_000_009.0, 1_000_010.0):
         clock.now = now
         writer.heartbeat({"cam1": ("007", "live"), "cam2": ("007", "backing_off")})
@@ -178,30 +194,107 @@ def test_heartbeats_cover_cameras_without_a_session(writer: Writer, tmp_path: Pa
     assert [(r["camera_id"], r["read"], r["state"], r["session_id"]) for r in rows] == [
         ("cam2", 0, "backing_off", None)
     ] * 2
+    assert {"heartbeat/007/cam2": 100_001}.items() <= marks(tmp_path, "frames").items()
     assert (rows[1]["window_start"] - rows[0]["window_start"]).total_seconds() == 10
 
 
-def test_a_session_without_a_frame_leaves_one_row(writer: Writer, tmp_path: Path, tools: Any) -> None:
-    for _ in range(2):
-        again = Writer(str(tmp_path), "run1")
-        again.open_session(tools.session())
-        again.close_session("s1", "broken", "no picture in it")
-        again.flush()
+def test_a_session_without_a_frame_leaves_nothing_and_heartbeats_cover_its_camera(
+    writer: Writer, tmp_path: Path, tools: Any
+) -> None:
+    for number in range(3):
+        name = f"attempt{number}"
+        writer.open_session(tools.session(name, live=True))
+        writer.heartbeat({"cam1": ("007", "connecting")})
+        writer.close_session(name, "broken", "no route to host")
+        writer.flush()
+        assert writer.acknowledged(name) == -1, "the reader asks once more after it has closed"
+        writer.close_session(name, "broken", "no route to host")
     (row,) = tools.rows(tmp_path, "frames")
-    assert (row["read"], row["state"], row["note"], row["first_seq"]) == (0, "broken", "no picture in it", None)
+    assert (row["session_id"], row["state"], row["read"]) == (None, "connecting", 0)
+    assert list(marks(tmp_path, "frames")) == ["heartbeat/007/cam1"]
+    assert marks(tmp_path, "observations") == {}
+
+
+def test_what_is_kept_of_closed_sessions_is_bounded(
+    writer: Writer, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("risa_ray.store.writer._CLOSED_KEPT", 2)
+    for number in range(4):
+        writer.open_session(tools.session(f"s{number}"))
+        writer.add(tools.chunk(0, 3, session_id=f"s{number}"))
+        finish(writer, session_id=f"s{number}")
+    assert [writer.acknowledged(f"s{n}") for n in (2, 3)] == [3, 3]
+    with pytest.raises(KeyError):
+        writer.acknowledged("s1")
+    assert writer.open_session(tools.session("s1")) == 3, "the table still knows it"
+
+
+def test_marks_of_long_ago_are_forgotten(writer: Writer, tmp_path: Path, tools: Any) -> None:
+    writer.open_session(tools.session())
+    writer.add(tools.chunk(0, 3))
+    finish(writer)
+    log = (tmp_path / "observations" / "_delta_log" / f"{1:020}.json").read_text(encoding="utf-8")
+    (mark,) = [json.loads(line)["txn"] for line in log.splitlines() if "txn" in line]
+    assert abs(mark["lastUpdated"] / 1000 - time.time()) < 600
+    configuration = Table(str(tmp_path), "observations").delta.metadata().configuration
+    assert configuration["delta.setTransactionRetentionDuration"] == "interval 30 days"
+
+
+def test_a_clock_set_back_opens_a_new_window(writer: Writer, tmp_path: Path, tools: Any) -> None:
+    """Ten minutes back: frames are acknowledged on, and each is counted in a window of its own time."""
+    writer.open_session(tools.session(live=True))
+    writer.add(tools.chunk(0, 29))
+    back = tools.chunk(30, 89, start=tools.START - timedelta(minutes=10))
+    writer.add(back)
+    assert writer.flush() == {"s1": 69}
+    finish(writer)
+    rows = tools.rows(tmp_path, "frames", ["first_seq"])
+    assert [(r["first_seq"], r["last_seq"]) for r in rows] == [(0, 9), (10, 29), (30, 49), (50, 69), (70, 89)]
+    assert [r["window_start"] for r in rows[2:]] == [
+        datetime(2026, 11, 22, 9, 50, second, tzinfo=UTC) for second in (10, 20, 30)
+    ]
+
+
+def test_a_clock_that_jitters_opens_no_window(writer: Writer, tmp_path: Path, tools: Any) -> None:
+    writer.open_session(tools.session(live=True))
+    writer.add(tools.chunk(0, 14))
+    writer.add(tools.chunk(15, 20, start=tools.START - timedelta(seconds=9)))
+    finish(writer)
+    assert [r["read"] for r in tools.rows(tmp_path, "frames", ["first_seq"])] == [10, 11]
+
+
+def test_a_clock_that_stands_still_does_not_stop_the_acknowledgement(
+    writer: Writer, tmp_path: Path, tools: Any
+) -> None:
+    writer.open_session(tools.session(live=True))
+    writer.add(tools.chunk(0, 10_499, fps=1e6, faces=lambda s: 0))
+    assert writer.flush() == {"s1": 9_999}
+    finish(writer)
+    assert [r["read"] for r in tools.rows(tmp_path, "frames", ["first_seq"])] == [10_000, 500]
+
+
+def test_alerts_that_cannot_be_stored_hold_nothing_else_up(writer: Writer, tmp_path: Path, tools: Any) -> None:
+    writer.open_session(tools.session())
+    writer.add(tools.chunk(0, 14))
+    writer.add_alerts([ALERT])
+    folder = tmp_path / "alerts"
+    folder.rename(tmp_path / "gone")
+    folder.write_text("")
+    assert writer.flush() == {"s1": 9}
+    assert str(folder) in writer.alert_trouble
+    folder.unlink()
+    (tmp_path / "gone").rename(folder)
+    writer.flush()
+    assert writer.alert_trouble == ""
+    assert [r["text"] for r in tools.rows(tmp_path, "alerts")] == ["many people"]
 
 
 def test_alerts_are_stored(writer: Writer, tmp_path: Path, tools: Any) -> None:
-    alert = {
-        "alert_id": "a1", "rule_id": "r1", "store_id": "007", "camera_id": "cam1", "zone_id": None,
-        "figure": "people", "value": 5.0, "threshold": 4.0, "direction": "above", "tracks": 5, "window_s": 60.0,
-        "severity": "warning", "text": "many people", "fired_at": datetime(2026, 11, 22, 23, 59, tzinfo=UTC),
-    }  # fmt: skip
-    writer.add_alerts([alert])
+    writer.add_alerts([ALERT])
     writer.flush()
     writer.flush()
     (row,) = tools.rows(tmp_path, "alerts")
-    assert {name: row[name] for name in alert} == alert
+    assert {name: row[name] for name in ALERT} == ALERT
 
 
 @contextmanager

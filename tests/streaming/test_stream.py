@@ -100,7 +100,7 @@ class TestStream:
     def test_a_pipeline_larger_than_the_cluster_is_refused(self, clip: Path, tmp_path: Path) -> None:
         config = config_of([clip], tmp_path, analyzers=3, gpus_per_analyzer=1)
         with pytest.raises(InputError, match=r"3 analyzers.*need 3 GPUs, the cluster has 2"):
-            check_resources(config.pipeline)
+            check_resources(config)
 
     def test_an_unknown_node_is_refused(self, clip: Path, tmp_path: Path) -> None:
         config = config_of([clip], tmp_path)

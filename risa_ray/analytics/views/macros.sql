@@ -18,7 +18,8 @@ CREATE MACRO hour_start(instant, zone) AS
 CREATE MACRO cell_status(tracks, with_mood, coverage) AS
     CASE WHEN tracks > 0 AND tracks < getvariable('k') THEN 'suppressed'
          WHEN coverage < 0.5 THEN 'low_coverage'
-         WHEN with_mood = 0 THEN 'no_mood' ELSE 'ok' END;
+         WHEN with_mood = 0 THEN 'no_mood'
+         WHEN with_mood < getvariable('k') THEN 'mood_suppressed' ELSE 'ok' END;
 
 -- The guard of the views whose rows are single people.
 CREATE MACRO single_people(name) AS

@@ -5,8 +5,10 @@
 --   net_sentiment  -1..1, ci_low and ci_high: its 95 % interval (sampling only, not the model's error)
 --   unknown_share  0..1, tracks without a mood
 --   coverage       0..1, part of the minute with analysed frames
---   status         ok; no_mood (nobody has one); suppressed (fewer than k tracks); low_coverage (below 0.5)
--- Figures are NULL when suppressed or low_coverage. docs/metrics.md: net sentiment, coverage, k-floor, time.
+--   status         ok; no_mood (nobody has one); mood_suppressed (fewer than k have one: positive to ci_high are NULL);
+--                  suppressed (fewer than k tracks); low_coverage (below 0.5)
+-- Figures are NULL when suppressed or low_coverage. There are no rows of totals.
+-- docs/metrics.md: net sentiment, coverage, k-floor, time.
 CREATE VIEW mood_by_minute AS
 WITH moods AS (
     SELECT store_id, camera_id, time_bucket(INTERVAL 1 MINUTE, captured_at) AS minute,
@@ -25,20 +27,21 @@ WITH moods AS (
 ), cells AS (
     SELECT store_id, camera_id, minute, coalesce(coverage, 0) AS coverage,
         cell_status(coalesce(tracks, 0), coalesce(with_mood, 0), coalesce(coverage, 0)) AS status,
-        status IN ('ok', 'no_mood') AS shown,
+        status IN ('ok', 'no_mood', 'mood_suppressed') AS shown,
+        status IN ('ok', 'no_mood') AS mood_shown,
         if(shown, coalesce(tracks, 0), NULL) AS tracks,
         if(shown, coalesce(with_mood, 0), NULL) AS with_mood,
-        if(shown, coalesce(positive, 0), NULL) AS positive,
-        if(shown, coalesce(neutral, 0), NULL) AS neutral,
-        if(shown, coalesce(negative, 0), NULL) AS negative
+        if(mood_shown, coalesce(positive, 0), NULL) AS positive,
+        if(mood_shown, coalesce(neutral, 0), NULL) AS neutral,
+        if(mood_shown, coalesce(negative, 0), NULL) AS negative
     FROM seen FULL JOIN watched USING (store_id, camera_id, minute)
 )
 SELECT cells.store_id, camera_id, minute, timezone(coalesce(s.timezone, 'UTC'), minute) AS minute_local,
     tracks, with_mood, positive, neutral, negative,
     (positive - negative) / nullif(with_mood, 0) AS net_sentiment,
-    if(with_mood > 0, greatest(-1, (positive - negative) / (with_mood + 2) - net_half(positive, negative, with_mood)), NULL)
+    if(status = 'ok', greatest(-1, (positive - negative) / (with_mood + 2) - net_half(positive, negative, with_mood)), NULL)
         AS ci_low,
-    if(with_mood > 0, least(1, (positive - negative) / (with_mood + 2) + net_half(positive, negative, with_mood)), NULL)
+    if(status = 'ok', least(1, (positive - negative) / (with_mood + 2) + net_half(positive, negative, with_mood)), NULL)
         AS ci_high,
     1 - with_mood / nullif(tracks, 0) AS unknown_share,
     coverage, status

@@ -7,11 +7,11 @@
 -- docs/metrics.md: track, known, observation weight, valence, net sentiment.
 CREATE VIEW people.tracks AS
 WITH by_expression AS (
-    SELECT session_id, track_id, expression, sum(weight_s) AS weight_s
-    FROM people.weighed WHERE known GROUP BY session_id, track_id, expression
+    SELECT store_id, session_id, track_id, expression, sum(weight_s) AS weight_s
+    FROM people.weighed WHERE known GROUP BY store_id, session_id, track_id, expression
 ), most AS (
-    SELECT session_id, track_id, first(expression ORDER BY weight_s DESC, expression) AS expression
-    FROM by_expression GROUP BY session_id, track_id
+    SELECT store_id, session_id, track_id, first(expression ORDER BY weight_s DESC, expression) AS expression
+    FROM by_expression GROUP BY store_id, session_id, track_id
 ), summed AS (
     SELECT store_id, camera_id, session_id, track_id,
         min(captured_at) AS first_seen,
@@ -25,4 +25,4 @@ WITH by_expression AS (
 SELECT store_id, camera_id, session_id, track_id, first_seen, last_seen,
     epoch(last_seen - first_seen) AS duration_s,
     observations, known, unknown_share, valence, mood_of(valence) AS mood, most.expression
-FROM summed LEFT JOIN most USING (session_id, track_id);
+FROM summed LEFT JOIN most USING (store_id, session_id, track_id);

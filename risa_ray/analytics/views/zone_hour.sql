@@ -17,7 +17,7 @@ WITH entered AS (
     SELECT e.store_id, e.camera_id, e.zone_id, e.hour,
         mood_of(if(count_if(o.known) >= 3,
             sum(o.weight_s * o.valence) FILTER (o.known) / sum(o.weight_s) FILTER (o.known), NULL)) AS mood
-    FROM entered e JOIN people.stay_observations o USING (session_id, track_id, zone_id, stay_no)
+    FROM entered e JOIN people.stay_observations o USING (store_id, session_id, track_id, zone_id, stay_no)
     GROUP BY e.store_id, e.camera_id, e.zone_id, e.hour, e.session_id, e.track_id
 ), felt AS (
     SELECT store_id, camera_id, zone_id, hour, count_if(mood <> 'unknown')::BIGINT AS with_mood,
@@ -31,7 +31,7 @@ WITH entered AS (
 ), watched AS (
     SELECT h.store_id, h.camera_id, z.zone_id, z.kind, h.hour
     FROM hours h JOIN zone_versions z
-        ON h.camera_id = z.camera_id AND h.hour >= z.valid_from AND h.hour < z.valid_to
+        ON h.store_id = z.store_id AND h.camera_id = z.camera_id AND h.hour >= z.valid_from AND h.hour < z.valid_to
     WHERE z.active AND z.kind NOT IN ('staff', 'mask')
 ), joined AS (
     SELECT store_id, camera_id, zone_id, hour, coalesce(zone_kind, watched.kind) AS zone_kind,
@@ -39,7 +39,8 @@ WITH entered AS (
         coalesce(positive, 0) AS p, coalesce(negative, 0) AS q, coalesce(coverage, 0) AS coverage,
         dwell_s_mean AS mean_s, dwell_s_median AS median_s, coalesce(dwell_s_total, 0) AS total_s,
         cell_status(n, moods, coalesce(coverage, 0)) AS status,
-        status IN ('ok', 'no_mood') AS shown
+        status IN ('ok', 'no_mood', 'mood_suppressed') AS shown,
+        status = 'ok' AS mood_shown
     FROM dwelt FULL JOIN watched USING (store_id, camera_id, zone_id, hour)
     LEFT JOIN felt USING (store_id, camera_id, zone_id, hour)
     LEFT JOIN hours USING (store_id, camera_id, hour)
@@ -51,9 +52,9 @@ SELECT joined.store_id, camera_id, zone_id, zone_kind, hour,
     if(shown, mean_s, NULL) AS dwell_s_mean,
     if(shown, median_s, NULL) AS dwell_s_median,
     if(shown, total_s, NULL) AS dwell_s_total,
-    if(shown AND moods > 0, (p - q) / moods, NULL) AS net_sentiment,
-    if(shown AND moods > 0, greatest(-1, (p - q) / (moods + 2) - net_half(p, q, moods)), NULL) AS ci_low,
-    if(shown AND moods > 0, least(1, (p - q) / (moods + 2) + net_half(p, q, moods)), NULL) AS ci_high,
+    if(mood_shown, (p - q) / moods, NULL) AS net_sentiment,
+    if(mood_shown, greatest(-1, (p - q) / (moods + 2) - net_half(p, q, moods)), NULL) AS ci_low,
+    if(mood_shown, least(1, (p - q) / (moods + 2) + net_half(p, q, moods)), NULL) AS ci_high,
     if(shown, 1 - moods / nullif(n, 0), NULL) AS unknown_share,
     coverage, status
 FROM joined ASOF LEFT JOIN store_versions s ON joined.store_id = s.store_id AND joined.hour >= s.valid_from;

@@ -1,0 +1,227 @@
+"""A reader's side of the delivery promise: what was sent, answered and acknowledged, in order."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from risa_ray.config import CameraConfig, Policy
+from risa_ray.frames import Chunk, Frame, Outcome, dropped
+from risa_ray.store.writer import GapError, SessionInfo
+from risa_ray.streaming.analyzer import StateLostError
+from risa_ray.streaming.calls import last_line, patiently
+
+log = logging.getLogger("risa.reader")
+
+_IN_FLIGHT = 2
+"""Calls to the analyzer at a time: one at work, one on its way."""
+_RUN_FRAMES = 4
+"""Frames in one call of `every_frame`; `freshest` sends single ones, since a frame that waits for others ages."""
+_UNACKNOWLEDGED_OUTCOMES = 20_000
+"""Results that may wait for the store (a full disk, say) before the reader stops taking frames."""
+_ATTEMPTS = 3
+"""How often a single frame may fail, alone, before it counts as poison."""
+
+
+@dataclass
+class _InFlight:
+    run: Sequence[Frame | Outcome]
+    answer: Any
+
+
+class Sender:
+    """Sends one session's runs to the analyzer and their chunks to the committer.
+
+    It keeps every run until it is analysed and every chunk until the store acknowledged it. When an analyzer or the
+    committer dies, it sends again what has no answer; the store trims what it already has.
+
+    Args:
+        policy: of the camera; frames of `freshest` older than its max_staleness_s are not analysed any more.
+        bytes_in_flight: frames under way may take so much of the object store.
+        mark: what the store has of the session; None opens the session with the first frame, so that a camera that
+            cannot be reached leaves no sessions behind.
+    """
+
+    def __init__(
+        self,
+        store_id: str,
+        camera: CameraConfig,
+        session: SessionInfo,
+        policy: Policy,
+        analyzer: Any,
+        committer: Any,
+        bytes_in_flight: int,
+        mark: int | None,
+    ) -> None:
+        self._store_id = store_id
+        self._camera = camera
+        self._session = session
+        self._max_age_s = camera.max_staleness_s if policy == "freshest" else None
+        self._run_frames = _RUN_FRAMES if policy == "every_frame" else 1
+        self._analyzer = analyzer
+        self._committer = committer
+        self._bytes_in_flight = bytes_in_flight
+        self._in_flight: deque[_InFlight] = deque()
+        self._unacknowledged: deque[Chunk] = deque()
+        self._adds: deque[Any] = deque()
+        self._opened = mark is not None
+        self._acknowledged = -1 if mark is None else mark
+        self._fresh = True
+        self._frame_bytes = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is being analysed."""
+        return bool(self._in_flight)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another run may be sent."""
+        fits = _IN_FLIGHT if self._bytes_in_flight >= _IN_FLIGHT * self._frame_bytes else 1
+        waiting = sum(len(c.outcomes) for c in self._unacknowledged)
+        return len(self._in_flight) < fits and waiting < _UNACKNOWLEDGED_OUTCOMES
+
+    @property
+    def run_length(self) -> int:
+        """Frames that the next run may have."""
+        if not self._frame_bytes:
+            return 1
+        return max(1, min(self._run_frames, self._bytes_in_flight // (self._frame_bytes * _IN_FLIGHT)))
+
+    def send(self, run: Sequence[Frame | Outcome]) -> None:
+        """Have a run analysed; it continues the one before."""
+        if not self._opened:
+            self._open()
+        self._frame_bytes = max([self._frame_bytes, *(i.image.nbytes for i in run if isinstance(i, Frame))])
+        self._in_flight.append(_InFlight(run, self._analyze(run)))
+        self._fresh = False
+
+    def settle(self, *, block: bool) -> None:
+        """Pass finished analyses on to the committer, in order; with `block`, wait a moment for one."""
+        if self._in_flight:
+            ready, _ = ray.wait([self._in_flight[0].answer], timeout=0.2 if block else 0)
+            if ready:
+                self._pass_on()
+        elif block:
+            time.sleep(0.05)  # the store is behind
+        self._collect_acknowledgements()
+
+    def drain(self) -> None:
+        """Wait until everything sent is analysed and handed to the committer."""
+        while self._in_flight:
+            self.settle(block=True)
+
+    def finish(self, state: str, note: str) -> None:
+        """Close the session and wait until the store has all of it."""
+        if not self._opened:
+            return
+        self._analyzer.forget.remote(self._camera.id)
+        last = self._unacknowledged[-1].last_seq if self._unacknowledged else self._acknowledged
+        while True:
+            try:
+                ray.get(list(self._adds))
+                self._adds.clear()
+                ray.get(self._committer.close_session.remote(self._session.session_id, state, note))
+                self._committer.flush.remote()  # nothing more will come that would be worth waiting for
+                while ray.get(self._committer.acknowledged.remote(self._session.session_id)) < last:
+                    time.sleep(0.05)
+                return
+            except RayError as error:
+                self._resend(error)
+
+    def _open(self) -> None:
+        self._acknowledge(patiently(lambda: self._committer.open_session.remote(self._session)))
+        self._opened = True
+
+    def _analyze(self, run: Sequence[Frame | Outcome], *, alone: bool = False) -> Any:
+        return self._analyzer.analyze.remote(
+            self._store_id, self._camera, self._session.session_id, run, self._fresh, alone, self._max_age_s
+        )
+
+    def _pass_on(self) -> None:
+        try:
+            chunk: Chunk = ray.get(self._in_flight[0].answer)
+        except RayError as error:
+            self._recover(error)
+            return
+        self._in_flight.popleft()
+        self._commit(chunk)
+
+    def _commit(self, chunk: Chunk) -> None:
+        self._unacknowledged.append(chunk)
+        self._adds.append(self._committer.add.remote(chunk))
+
+    def _recover(self, error: RayError) -> None:
+        """Send again everything without an answer, as a new tracker epoch; skip a frame that fails again and again."""
+        runs = [f.run for f in self._in_flight]
+        self._in_flight.clear()
+        self._fresh = True
+        if isinstance(getattr(error, "cause", None), StateLostError):
+            for run in runs:
+                self.send(run)
+            return
+        log.warning("camera %s: analysis failed (%s); trying frame by frame", self._camera.id, last_line(error))
+        for item in (item for run in runs for item in run):
+            self._commit(self._analyze_alone(item))
+
+    def _analyze_alone(self, item: Frame | Outcome) -> Chunk:
+        """One frame's chunk, however often the analyzer dies; a frame that never passes is dropped as poison."""
+        for attempt in range(_ATTEMPTS if isinstance(item, Frame) else 0):
+            try:
+                # Cameras that shared an analyzer with the guilty frame try again too: spread them out, so that an
+                # innocent frame is not in the same process again when it dies.
+                time.sleep(random.uniform(0, 0.2 * 4**attempt))  # noqa: S311 (jitter, nothing secret)
+                patiently(self._analyzer.status.remote)
+                chunk: Chunk = ray.get(self._analyze([item], alone=True))
+                self._fresh = False
+                return chunk
+            except RayError as error:
+                self._fresh = True
+                log.warning("camera %s: frame %d failed (%s)", self._camera.id, item.frame_seq, last_line(error))
+        if isinstance(item, Frame):
+            log.error(
+                "camera %s: frame %d of session %s is skipped as poison",
+                self._camera.id, item.frame_seq, self._session.session_id,
+            )  # fmt: skip
+            item = dropped(item, "poison")
+        self._fresh = True
+        camera = self._camera
+        return Chunk(self._store_id, camera.id, self._session.session_id, camera.detector, "", (item,))
+
+    def _collect_acknowledgements(self) -> None:
+        while self._adds:
+            ready, _ = ray.wait([self._adds[0]], timeout=0)
+            if not ready:
+                break
+            try:
+                self._acknowledge(ray.get(self._adds.popleft()))
+            except RayError as error:
+                self._resend(error)
+                break
+
+    def _acknowledge(self, mark: int) -> None:
+        self._acknowledged = max(self._acknowledged, mark)
+        while self._unacknowledged and self._unacknowledged[0].last_seq <= self._acknowledged:
+            self._unacknowledged.popleft()
+
+    def _resend(self, error: RayError) -> None:
+        """The committer restarted (it says so by a gap, or by not answering): send it again what it never kept."""
+        if isinstance(error, RayTaskError) and not isinstance(getattr(error, "cause", None), GapError | KeyError):
+            raise error
+        restarted = isinstance(error, RayActorError)
+        log.warning(
+            "camera %s: the committer %s; sending again what the store has not",
+            self._camera.id, "is gone" if restarted else f"is behind ({last_line(error)})",
+        )  # fmt: skip
+        self._adds.clear()
+        self._open()
+        for chunk in self._unacknowledged:
+            self._adds.append(self._committer.add.remote(chunk))
