@@ -137,7 +137,9 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_file_resumes_without_loss_or_doubles(number: int, long_clip: Path, tmp_path: Path) -> None:
     process = _start(long_clip, tmp_path)
     process.send_signal(number)

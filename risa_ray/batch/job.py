@@ -7,6 +7,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from risa_ray.frames import Chunk
 from risa_ray.inputs import Unit
 from risa_ray.sources.base import Source
 from risa_ray.store import runs
+from risa_ray.store.errors import StoreError
 from risa_ray.store.maintenance import compact, purge
 from risa_ray.store.writer import SessionInfo, Writer
 from risa_ray.streaming.cluster import analyzers_per_node, check_resources
@@ -84,28 +86,17 @@ def run_batch(
     tasks = _tasks(units, run, writer)
     progress = BatchProgress(files=len(tasks))
     broken: dict[str, str] = {}
-    next_flush, next_renewal = time.monotonic() + config.pipeline.flush_s, time.monotonic() + _RENEW_S
-    for result in _results(config, tasks):
-        if isinstance(result, FileEnd):
-            writer.close_session(result.session_id, result.state, result.note)
-            progress.done += 1
-            if result.state == "broken":
-                broken[result.session_id] = result.note
-                log.warning("%s", result.note)
-        else:
-            writer.add(result)
-            progress.analysed += len(result.outcomes)
-            progress.faces += len(result.faces)
-        progress.elapsed_s = time.monotonic() - began
-        on_progress(progress)
-        if time.monotonic() >= next_flush:
-            writer.flush()
-            next_flush = time.monotonic() + config.pipeline.flush_s
-        if time.monotonic() >= next_renewal:
-            runs.renew(run)
-            next_renewal = time.monotonic() + _RENEW_S
-        if stop.is_set():
-            break
+    next_flush = time.monotonic() + config.pipeline.flush_s
+    with _renewed(run):
+        for result in _results(config, tasks):
+            _take(result, writer, progress, broken)
+            progress.elapsed_s = time.monotonic() - began
+            on_progress(progress)
+            if time.monotonic() >= next_flush:
+                writer.flush()
+                next_flush = time.monotonic() + config.pipeline.flush_s
+            if stop.is_set():
+                break
     writer.flush()
     stopped = progress.done < progress.files
     _tidy(config)
@@ -120,6 +111,41 @@ def _tidy(config: ChainConfig) -> None:
     if config.privacy.retention_days is not None:
         purge(config.data, config.privacy.retention_days)
     compact(config.data, older_than_s=0)
+
+
+def _take(result: Chunk | FileEnd, writer: Writer, progress: BatchProgress, broken: dict[str, str]) -> None:
+    if isinstance(result, Chunk):
+        writer.add(result)
+        progress.analysed += sum(outcome.cause is None for outcome in result.outcomes)
+        progress.faces += len(result.faces)
+        return
+    writer.close_session(result.session_id, result.state, result.note)
+    progress.done += 1
+    if result.note:
+        log.warning("camera %s: %s", result.camera_id, result.note)
+    if result.state == "broken":
+        broken[result.session_id] = result.note
+
+
+@contextmanager
+def _renewed(run: runs.RunRecord) -> Iterator[None]:
+    """Keeps the run's lease while results are waited for, however long the next one takes."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(_RENEW_S):
+            try:
+                runs.renew(run)
+            except StoreError as error:
+                log.warning("%s", error)
+
+    keeper = threading.Thread(target=renew, name="lease", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        done.set()
+        keeper.join()
 
 
 def _tasks(units: Sequence[Unit], run: runs.RunRecord, writer: Writer) -> list[FileTask]:

@@ -18,7 +18,6 @@ from risa_ray.errors import BrokenSourceError, SourceError
 from risa_ray.frames import Chunk, Frame, Outcome, Run, dropped
 
 if TYPE_CHECKING:
-    from risa_ray.sources import Source
     from risa_ray.vision.analyze import CameraSetup, CameraState
 
 log = logging.getLogger("risa.batch")
@@ -26,8 +25,6 @@ log = logging.getLogger("risa.batch")
 _RUN_FRAMES = 8
 _ATTEMPTS = 2
 """How often a frame may fail alone before it counts as poison."""
-_NAMED = 10
-"""Unreadable pictures that a note names; the log has all."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +77,7 @@ class _Reading:
 
     def runs(self) -> Iterator[list[Frame | Outcome]]:
         from risa_ray.sources import create_source, read_frames
+        from risa_ray.sources.reading import undecoded
 
         task, source, why = self._task, None, ""
         run: list[Frame | Outcome] = []
@@ -99,19 +97,7 @@ class _Reading:
             log.exception("camera %s: reading failed", task.camera.id)
         if run:
             yield run
-        self.note = "; ".join(_one_line(part) for part in (why, _undecoded(source)) if part)
-
-
-def _undecoded(source: Source | None) -> str:
-    """What of a source could not be decoded, with the names where there are any; empty when nothing."""
-    if source is None or not source.decode_errors:
-        return ""
-    count, names = source.decode_errors, getattr(source, "unreadable", [])
-    pictures = "1 picture" if count == 1 else f"{count} pictures"
-    if not names:
-        return f"{pictures} could not be decoded"
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{pictures} could not be read: {', '.join(names[:_NAMED])}{more}"
+        self.note = "; ".join(_one_line(part) for part in (why, undecoded(source)) if part)
 
 
 def _one_line(text: str) -> str:

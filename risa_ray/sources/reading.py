@@ -10,6 +10,9 @@ from risa_ray.config import CameraConfig
 from risa_ray.frames import Frame, Outcome, from_unix
 from risa_ray.sources.base import Source, Undecodable
 
+_NAMED = 10
+"""Unreadable pictures that a note names; the log has all."""
+
 
 class Sampler:
     """Keeps at most `fps` pictures per second, as a pure function of the sequence of pts.
@@ -77,3 +80,15 @@ def read_frames(
             image=picture.image,
             scale=picture.scale,
         )
+
+
+def undecoded(source: Source | None) -> str:
+    """What of a source could not be decoded, with the names where there are any; empty when nothing."""
+    if source is None or not source.decode_errors:
+        return ""
+    count, names = source.decode_errors, getattr(source, "unreadable", [])
+    pictures = "1 picture" if count == 1 else f"{count} pictures"
+    if not names:
+        return f"{pictures} could not be decoded"
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{pictures} could not be read: {', '.join(names[:_NAMED])}{more}"

@@ -89,7 +89,7 @@ class Table:
         before = self._delta.version()
         try:
             self._delta.update_incremental()
-        except DeltaError:
+        except (OSError, DeltaError):
             self._delta = self._open()
         self._changed |= self._delta.version() != before
 

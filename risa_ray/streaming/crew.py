@@ -76,7 +76,7 @@ class Crew:
         # The committer stays with the driver: a local data path exists on this node only.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         # One thread takes the chunks, so that they are taken in the order in which they were sent.
-        committers = ray.remote(concurrency_groups={"chunks": 1})(CommitterActor)
+        committers: Any = ray.remote(concurrency_groups={"chunks": 1})(CommitterActor)  # type: ignore[call-overload]
         committer = committers.options(
             num_cpus=0, max_restarts=-1, max_concurrency=8, scheduling_strategy=here
         ).remote(config, run_id)  # fmt: skip

@@ -19,7 +19,7 @@ from risa_ray.errors import BrokenSourceError, SourceError
 from risa_ray.frames import Frame
 from risa_ray.sources import create_source, policy_of
 from risa_ray.sources.base import Source
-from risa_ray.sources.reading import read_frames
+from risa_ray.sources.reading import read_frames, undecoded
 from risa_ray.store.writer import SessionInfo
 from risa_ray.streaming.buffer import FrameBuffer
 from risa_ray.streaming.calls import last_line, patiently
@@ -177,6 +177,7 @@ class ReaderActor:
                     self._state = "live"
             if self._stopping.is_set():
                 word = "stopped"
+            self._note = undecoded(source)
         except (BrokenSourceError, SourceError) as error:
             word, self._note = "broken", redact(str(error))
             log.warning("camera %s: %s", self._camera.id, self._note)

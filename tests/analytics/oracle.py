@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from statistics import mean, median
 from typing import Any
@@ -24,6 +24,7 @@ class World:
     timezone: str
     sampling_fps: float | None
     size: tuple[int, int] | None
+    runs: list[Row] = field(default_factory=list)
 
 
 def weights(world: World) -> dict[int, float]:

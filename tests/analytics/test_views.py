@@ -9,7 +9,7 @@ import oracle
 import pytest
 from hypothesis import given, settings
 from oracle import World
-from worlds import STARTS, ZONES, connect, observe, watch, worlds
+from worlds import STARTS, ZONES, connect, observe, ran, watch, worlds
 
 BASE = STARTS[0]
 
@@ -178,3 +178,118 @@ def test_context_changes_with_time() -> None:
     )
     stays = sorted(rows(connection, "stays"), key=lambda s: s["entered_at"])
     assert [s["zone_kind"] for s in stays] == ["product", "service"]
+
+
+MORNING = datetime(2026, 11, 23, 8, tzinfo=UTC)
+
+
+def in_run(run_id: str, session_id: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same footage as seen by a session of another run."""
+    return [row | {"session_id": session_id} | ({"run_id": run_id} if "window_start" in row else {}) for row in rows]
+
+
+def crowd(people: int, seconds: list[float], **columns: Any) -> list[dict[str, Any]]:
+    return [o for t in range(people) for o in seen(seconds, f"t{t}", **columns)]
+
+
+@pytest.mark.parametrize("later", ["a", "b"])
+def test_footage_run_twice_counts_once_as_the_later_run_saw_it(later: str) -> None:
+    happy = crowd(6, [0, 1, 2], zone_ids=["shelf"], expression="happiness", valence=0.9)
+    sad = crowd(5, [0, 1, 2], zone_ids=["shelf"], expression="sadness", valence=-0.9)
+    windows = minute(windows=180)
+    twice = world(
+        in_run("a", "sa", happy) + in_run("b", "sb", sad),
+        in_run("a", "sa", windows) + in_run("b", "sb", windows),
+        runs=[
+            ran("a", MORNING + timedelta(hours=later == "a"), sa=BASE),
+            ran("b", MORNING + timedelta(hours=later == "b"), sb=BASE),
+        ],
+    )
+    people, net = (6, 1.0) if later == "a" else (5, -1.0)
+    connection = connect(twice)
+    (cell,) = rows(connection, "mood_by_minute WHERE tracks > 0")
+    assert (cell["tracks"], cell["net_sentiment"], cell["coverage"]) == (people, net, 1.0)
+    (zone,) = rows(connection, "zone_hour WHERE tracks > 0")
+    assert (zone["tracks"], zone["stays"], zone["net_sentiment"], zone["coverage"]) == (people, people, net, 0.5)
+    assert len(rows(connection, "tracks")) == len(rows(connection, "stays")) == people
+    assert len(rows(connection, "observations")) == 33, "the table itself stays as it is"
+    (cell,) = rows(connect(twice, k=10), "mood_by_minute WHERE minute_local = TIMESTAMP '2026-11-22 10:00:00'")
+    assert cell["status"] == "suppressed", "a run more must not lift a cell over the floor"
+
+
+def test_what_a_later_run_did_not_reach_still_counts() -> None:
+    """The second run was stopped after 20 s."""
+    whole, part = crowd(2, [5, 15, 45, 46]), crowd(2, [5, 15])
+    connection = connect(
+        world(
+            in_run("a", "sa", whole) + in_run("b", "sb", part),
+            in_run("a", "sa", minute()) + in_run("b", "sb", minute(windows=2)),
+            runs=[ran("a", MORNING, sa=BASE), ran("b", MORNING + timedelta(hours=1), sb=BASE)],
+        )
+    )
+    found = [(r["session_id"], r["pts"]) for r in rows(connection, "people.weighed WHERE track_id = 't0' ORDER BY pts")]
+    assert found == [("sb", 5), ("sb", 15), ("sa", 45), ("sa", 46)]
+
+
+def test_runs_that_follow_one_another_within_a_window_both_count() -> None:
+    """A live camera's run ends at 4 s, the next one starts at 7 s."""
+    first, second = crowd(2, [1, 3]), crowd(2, [7.2, 8])
+    connection = connect(
+        world(
+            in_run("a", "sa", first) + in_run("b", "sb", second),
+            in_run("a", "sa", minute(windows=1)) + in_run("b", "sb", minute()),
+            runs=[ran("a", BASE, sa=BASE), ran("b", BASE + timedelta(seconds=7), sb=BASE + timedelta(seconds=7))],
+        )
+    )
+    assert len(rows(connection, "people.weighed")) == 8
+
+
+def test_sessions_of_one_run_never_replace_each_other() -> None:
+    """A live camera that reconnects, and rows whose window is not written yet."""
+    observations = in_run("a", "s1", crowd(1, [1, 3])) + in_run("a", "s2", crowd(1, [5, 30]))
+    frames = in_run("a", "s1", minute(windows=1)) + in_run("a", "s2", minute(windows=1))
+    connection = connect(world(observations, frames, runs=[ran("a", BASE, s1=BASE)]))
+    assert len(rows(connection, "people.weighed")) == 4
+
+
+def test_a_crowd_of_whom_few_have_a_mood_shows_no_mood() -> None:
+    readable = crowd(3, [0, 1, 2], zone_ids=["door"], expression="happiness", valence=0.9)
+    crowded = [o for t in range(3, 12) for o in seen([0, 1, 2], f"t{t}", zone_ids=["door"], expression="unknown")]
+    connection = connect(world(readable + crowded, minute(windows=180)), k=10)
+    (cell,) = rows(connection, "mood_by_minute WHERE tracks > 0")
+    (zone,) = rows(connection, "zone_hour WHERE tracks > 0")
+    assert (cell["tracks"], cell["with_mood"], cell["unknown_share"]) == (12, 3, 0.75)
+    assert (zone["stays"], zone["dwell_s_mean"], zone["unknown_share"]) == (12, 2.0, 0.75)
+    for found in (cell, zone):
+        hidden = ("positive", "neutral", "negative", "net_sentiment", "ci_low", "ci_high")
+        assert found["status"] == "mood_suppressed"
+        assert {found[n] for n in hidden if n in found} == {None}
+
+
+@pytest.mark.parametrize(("fps", "gaps"), [(0.5, [4.0]), (0.3, [6.666667]), (None, [2.0])])
+def test_a_stay_bridges_two_pictures_of_a_slow_camera(fps: float | None, gaps: list[float]) -> None:
+    observations = seen([0, gaps[0], 2 * gaps[0]], zone_ids=["shelf"])
+    stays = rows(connect(world(observations, minute(windows=180), sampling_fps=fps)), "stays")
+    assert [s["dwell_s"] for s in stays] == [pytest.approx(2 * gaps[0])]
+
+
+def test_cameras_of_the_same_name_in_two_stores_are_two() -> None:
+    """Store 008 has a cam1 too: half the rate, and the zone is another kind."""
+    mine = seen([0, 1, 2], zone_ids=["shelf"])
+    theirs = [o | {"store_id": "008", "session_id": "s8"} for o in mine]
+    frames = minute(windows=180)
+    frames += [f | {"store_id": "008", "session_id": "s8"} for f in frames]
+    connection = connect(world(mine + theirs, frames))
+    connection.execute(
+        "INSERT INTO cameras BY NAME SELECT * REPLACE ('008' AS store_id, 0.5 AS sampling_fps) FROM cameras"
+    )
+    connection.execute("INSERT INTO zones BY NAME SELECT * REPLACE ('008' AS store_id, 'service' AS kind) FROM zones")
+    stays = {s["store_id"]: s["zone_kind"] for s in rows(connection, "stays")}
+    assert stays == {"007": "product", "008": "service"}
+    weights = {(r["store_id"], r["pts"]): r["weight_s"] for r in rows(connection, "people.weighed")}
+    assert (weights["007", 2], weights["008", 2]) == (0.2, 2.0)
+    cells = [
+        (r["store_id"], r["zone_kind"], r["tracks"]) for r in rows(connection, "zone_hour WHERE zone_id = 'shelf'")
+    ]
+    assert sorted(cells) == [("007", "product", 1), ("008", "service", 1)]
+    assert len(rows(connection, "tracks")) == 2

@@ -46,6 +46,15 @@ def window_start(moment: datetime) -> datetime:
     return EPOCH + (moment - EPOCH) // timedelta(seconds=10) * timedelta(seconds=10)
 
 
+def ran(run_id: str, opened: datetime, **sessions: datetime) -> dict[str, Any]:
+    """A row of `runs`; session_id -> start."""
+    listed = [
+        {"camera_id": "cam1", "store_id": "007", "session_id": name, "started_at": start, "live": False}
+        for name, start in sessions.items()
+    ]
+    return {"run_id": run_id, "key": "k", "generation": 0, "state": "open", "at": opened, "sessions": listed}
+
+
 def connect(world: World, k: int = 1) -> duckdb.DuckDBPyConnection:
     """The views over the rows of a world, without files."""
     connection = duckdb.connect()
@@ -56,6 +65,7 @@ def connect(world: World, k: int = 1) -> duckdb.DuckDBPyConnection:
     place = {"store_id": "007", "camera_id": "cam1", "valid_from": start}
     _fill(connection, "people.observations", "observations", world.observations)
     _fill(connection, "frames", "frames", world.frames)
+    _fill(connection, "runs", "runs", world.runs)
     _fill(connection, "stores", "stores", [{"store_id": "007", "timezone": world.timezone, "valid_from": start}])
     camera = place | {"sampling_fps": world.sampling_fps, "width": width, "height": height}
     _fill(connection, "cameras", "cameras", [camera])

@@ -1,0 +1,79 @@
+"""The committer without a cluster: what must not keep rows from the store."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+
+from risa_ray.config import parse_config
+from risa_ray.frames import Chunk, Outcome
+from risa_ray.store.errors import StoreError
+from risa_ray.store.writer import SessionInfo
+from risa_ray.streaming.committer import CommitterActor
+
+START = datetime(2026, 11, 22, 10, tzinfo=UTC)
+
+
+def committer(data: Path) -> CommitterActor:
+    raw: dict[str, Any] = {
+        "data": str(data),
+        "pipeline": {"flush_s": 2},
+        "stores": [{"id": "007", "cameras": [{"id": "cam1", "source": "film.mp4"}]}],
+        "alerts": [{"id": "r", "figure": "people", "above": -1}],
+    }
+    actor = CommitterActor(parse_config(raw, "test"), "run1")
+    actor.open_session(SessionInfo("007", "cam1", "s1", False, START))
+    return actor
+
+
+def chunk(last: int) -> Chunk:
+    times = [START + timedelta(seconds=seq) for seq in range(last + 1)]
+    outcomes = tuple(Outcome(seq, float(seq), at, at.timestamp()) for seq, at in enumerate(times))
+    return Chunk("007", "cam1", "s1", "haar", "m", outcomes)
+
+
+def test_a_rule_that_fails_keeps_nothing_from_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a rule's own fault")
+
+    actor = committer(tmp_path)
+    monkeypatch.setattr(actor._rules, "evaluate", fail)
+    actor.add(chunk(14))
+    with caplog.at_level(logging.ERROR):
+        actor.flush()
+        actor.flush()
+    assert actor.acknowledged("s1") == 9
+    assert [r.getMessage() for r in caplog.records].count("alert rules failed; rows are stored all the same") == 1
+
+
+def test_alerts_that_cannot_be_stored_hold_no_acknowledgement_up(tmp_path: Path) -> None:
+    actor = committer(tmp_path)
+    actor.add(chunk(14))
+    folder = tmp_path / "alerts"
+    folder.rename(tmp_path / "gone")
+    folder.write_text("")
+    with pytest.raises(StoreError, match="alerts"):
+        actor.flush()
+    assert actor.acknowledged("s1") == 9
+    folder.unlink()
+    (tmp_path / "gone").rename(folder)
+    actor.flush()
+    assert DeltaTable(str(folder)).to_pyarrow_table().num_rows == 1
+
+
+def test_a_closed_session_still_answers(tmp_path: Path) -> None:
+    actor = committer(tmp_path)
+    actor.add(chunk(14))
+    actor.close_session("s1", "complete", "")
+    actor.flush()
+    assert actor.acknowledged("s1") == 14
+    assert actor.add(chunk(14)) == 14
+    with pytest.raises(KeyError):
+        actor.acknowledged("another")
