@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ray.exceptions import RayError
+
 from risa_ray.config import ChainConfig
 from risa_ray.inputs import Unit, units_of
 from risa_ray.sources.base import Source
@@ -16,7 +18,7 @@ from risa_ray.store import runs
 from risa_ray.store.context import write_context
 from risa_ray.store.errors import StoreError
 from risa_ray.streaming.analyzer import AnalyzerStatus
-from risa_ray.streaming.calls import patiently
+from risa_ray.streaming.calls import last_line, patiently
 from risa_ray.streaming.cluster import check_resources
 from risa_ray.streaming.committer import CommitterStatus
 from risa_ray.streaming.crew import Crew
@@ -89,7 +91,10 @@ def stream(
         if not stop.is_set():
             crew.start_readers(config, sources, run)
             seen_alerts = _supervise(crew, run, stop, on_snapshot, began, interval_s)
-        patiently(crew.committer.flush.remote, _LAST_ANSWER_S)
+        try:
+            patiently(crew.committer.flush.remote, _LAST_ANSWER_S)
+        except RayError as error:
+            raise StoreError(f"the last rows are not stored: {last_line(error)}") from None
         status: CommitterStatus = patiently(lambda: crew.committer.status.remote(seen_alerts), _LAST_ANSWER_S)
         analyzers, readers = crew.analyzer_statuses(), crew.statuses()
         stopped = not crew.finished or (stop.is_set() and not crew.readers)

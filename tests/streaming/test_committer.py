@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,22 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from risa_ray.batch.job import _tidy
 from risa_ray.config import parse_config
 from risa_ray.frames import Chunk, Outcome
 from risa_ray.store.errors import StoreError
-from risa_ray.store.writer import SessionInfo
+from risa_ray.store.maintenance import purge
+from risa_ray.store.writer import SessionInfo, Writer
 from risa_ray.streaming.committer import CommitterActor
 
-START = datetime(2026, 11, 22, 10, tzinfo=UTC)
+START = datetime(2025, 11, 22, 10, tzinfo=UTC)
 
 
-def committer(data: Path) -> CommitterActor:
+def committer(data: Path, retention_days: int | None = None) -> CommitterActor:
     raw: dict[str, Any] = {
         "data": str(data),
         "pipeline": {"flush_s": 2},
+        "privacy": {"retention_days": retention_days},
         "stores": [{"id": "007", "cameras": [{"id": "cam1", "source": "film.mp4"}]}],
         "alerts": [{"id": "r", "figure": "people", "above": -1}],
     }
@@ -77,3 +81,51 @@ def test_a_closed_session_still_answers(tmp_path: Path) -> None:
     assert actor.add(chunk(14)) == 14
     with pytest.raises(KeyError):
         actor.acknowledged("another")
+
+
+def old_rows(data: Path) -> None:
+    writer = Writer(str(data), "run0")
+    writer.open_session(SessionInfo("007", "cam1", "s1", False, START))
+    writer.add(chunk(14))
+    writer.close_session("s1", "complete")
+    writer.flush()
+
+
+def rows(data: Path) -> int:
+    return int(DeltaTable(str(data / "frames")).to_pyarrow_table().num_rows)
+
+
+def test_what_outlived_its_retention_goes_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = threading.Event()
+
+    def purged(data: str, retention_days: int) -> None:
+        purge(data, retention_days, clock=(START + timedelta(days=30)).timestamp)
+        done.set()
+
+    monkeypatch.setattr("risa_ray.streaming.committer.purge", purged)
+    old_rows(tmp_path)
+    assert rows(tmp_path) == 2
+    committer(tmp_path, retention_days=7)
+    assert done.wait(60)
+    assert rows(tmp_path) == 0
+
+
+def test_what_outlived_its_retention_goes_at_the_end_of_a_batch(tmp_path: Path) -> None:
+    camera = {"id": "cam1", "source": "film.mp4"}
+    raw: dict[str, Any] = {"data": str(tmp_path), "stores": [{"id": "007", "cameras": [camera]}]}
+    old_rows(tmp_path)
+    _tidy(parse_config(raw, "test"))
+    assert rows(tmp_path) == 2
+    _tidy(parse_config(raw | {"privacy": {"retention_days": 1}}, "test"))
+    assert rows(tmp_path) == 0
+
+
+def test_upkeep_survives_a_panic_of_the_table_library(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class PanicException(BaseException):
+        pass
+
+    def panic() -> None:
+        raise PanicException
+
+    committer(tmp_path)._upkeep(panic)
+    assert "upkeep failed" in caplog.text
