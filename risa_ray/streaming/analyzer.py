@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from risa_ray.config import CameraConfig
@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # torch comes with it, and the driver imports this module wit
     from risa_ray.vision.analyze import CameraSetup, CameraState
 
 log = logging.getLogger("risa.analyzer")
+
+_PREDECESSOR_S = 2.0
+"""How long a run waits for the one before it, which was sent first."""
 
 
 class StateLostError(Exception):
@@ -49,6 +52,7 @@ class _Request:
     alone: bool
     max_age_s: float | None
     answer: asyncio.Future[Chunk]
+    received: float = field(default_factory=time.monotonic)
 
 
 class AnalyzerActor:
@@ -145,15 +149,38 @@ class AnalyzerActor:
             await self._arrived.wait()
             if self._window_s > 0 and len({r.camera.id for r in self._waiting}) < len(self._states):
                 await asyncio.sleep(self._window_s)
-            batch, self._waiting = _next_batch(self._waiting)
+            batch, self._waiting = self._next_batch()
             if not self._waiting:
                 self._arrived.clear()
+            if not batch:
+                await asyncio.sleep(0.005)
+                continue
             loop = asyncio.get_running_loop()
             try:
                 await asyncio.to_thread(self._analyze_batch, batch, loop)
             except Exception as error:
                 for request in batch:
                     self._answer(loop, request, error)
+
+    def _next_batch(self) -> tuple[list[_Request], list[_Request]]:
+        """The oldest run of each camera that can be analysed now, and the rest.
+
+        Calls under way together may arrive in another order than they were made; a run whose predecessor is not here
+        yet waits for it a while. A run that wants to be alone is a batch of its own.
+        """
+        batch: list[_Request] = []
+        later: list[_Request] = []
+        cameras = set()
+        patience = time.monotonic() - _PREDECESSOR_S
+        for request in self._waiting:
+            ready = self._state_for(request) is not None or request.received < patience
+            alone_in_company = batch and (request.alone or batch[0].alone)
+            if request.camera.id in cameras or not ready or alone_in_company:
+                later.append(request)
+            else:
+                batch.append(request)
+                cameras.add(request.camera.id)
+        return batch, later
 
     def _analyze_batch(self, batch: list[_Request], loop: asyncio.AbstractEventLoop) -> None:
         ready = []
@@ -205,20 +232,6 @@ class AnalyzerActor:
                 request.answer.set_result(result)
 
         loop.call_soon_threadsafe(settle)
-
-
-def _next_batch(waiting: list[_Request]) -> tuple[list[_Request], list[_Request]]:
-    """The oldest run of each camera, and the rest; a run that wants to be alone is a batch of its own."""
-    if waiting[0].alone:
-        return waiting[:1], waiting[1:]
-    batch, later, cameras = [], [], set()
-    for request in waiting:
-        if request.camera.id in cameras or request.alone:
-            later.append(request)
-        else:
-            batch.append(request)
-        cameras.add(request.camera.id)
-    return batch, later
 
 
 def _without_stale(run: Run, max_age_s: float | None) -> Run:

@@ -1,0 +1,96 @@
+"""The analyzer's queue: order, epochs, staleness, and one camera's fault kept from the others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from risa_ray.config import CameraConfig
+from risa_ray.frames import Chunk, Frame
+from risa_ray.inputs import config_for
+from risa_ray.sources import create_source, read_frames
+from risa_ray.streaming.analyzer import AnalyzerActor, StateLostError
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="module")
+def camera(clip: Path) -> CameraConfig:
+    _, camera = next(config_for([str(clip)], "data", {"detector": "haar", "min_face_size": 30}, {}).cameras())
+    return camera
+
+
+@pytest.fixture(scope="module")
+def frames(camera: CameraConfig) -> list[Frame]:
+    source = create_source(camera, ZoneInfo("UTC"))
+    items = read_frames(source, camera, "session", source.started_at())
+    return [item for item in items if isinstance(item, Frame)][8:24]
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+def analyzer() -> AnalyzerActor:
+    return AnalyzerActor("default", "cpu", 1, 1, 16, 0.0)
+
+
+def analyze(
+    actor: AnalyzerActor, camera: CameraConfig, run: list[Frame], fresh: bool, max_age_s: float | None = None
+) -> asyncio.Task[Chunk]:
+    return asyncio.create_task(actor.analyze("store", camera, "session", run, fresh, False, max_age_s))
+
+
+def test_runs_that_arrive_in_the_wrong_order_are_one_epoch(camera: CameraConfig, frames: list[Frame]) -> None:
+    async def both(reverse: bool) -> list[tuple[str, ...]]:
+        actor, pieces = analyzer(), [(frames[:4], True), (frames[4:8], False), (frames[8:], False)]
+        order = [2, 1, 0] if reverse else [0, 1, 2]
+        tasks = {i: analyze(actor, camera, *pieces[i]) for i in order}
+        chunks = [await tasks[i] for i in range(3)]
+        return [tuple(f.track_id for f in chunk.faces) for chunk in chunks]
+
+    in_order = run(both(reverse=False))
+    assert any(in_order[2])
+    assert run(both(reverse=True)) == in_order
+
+
+def test_a_run_that_continues_nothing_is_refused(camera: CameraConfig, frames: list[Frame]) -> None:
+    async def alone() -> None:
+        await analyze(analyzer(), camera, frames[4:8], False)
+
+    with pytest.raises(StateLostError):
+        run(alone())
+
+
+def test_frames_that_waited_too_long_are_dropped_as_stale(camera: CameraConfig, frames: list[Frame]) -> None:
+    now = time.time()
+    aged = [replace(f, arrived_at=now - (60 if i < 2 else 0)) for i, f in enumerate(frames[:4])]
+
+    async def one() -> Chunk:
+        return await analyze(analyzer(), camera, aged, True, max_age_s=30.0)
+
+    assert [o.cause for o in run(one()).outcomes] == ["stale", "stale", None, None]
+
+
+def test_a_frame_that_fails_does_not_fail_another_camera(camera: CameraConfig, frames: list[Frame]) -> None:
+    other = camera.model_copy(update={"id": "other"})
+    bad = [replace(frames[0], camera_id="other", image=np.zeros((9, 9), np.uint8))]
+
+    async def both() -> tuple[Chunk, BaseException | Chunk]:
+        actor = analyzer()
+        guilty, innocent = analyze(actor, other, bad, True), analyze(actor, camera, frames[:2], True)
+        results = await asyncio.gather(innocent, guilty, return_exceptions=True)
+        assert isinstance(results[0], Chunk)
+        return results[0], results[1]
+
+    chunk, error = run(both())
+    assert [o.cause for o in chunk.outcomes] == [None, None]
+    assert isinstance(error, ValueError)
