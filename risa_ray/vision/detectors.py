@@ -199,7 +199,8 @@ def resolve_device(device: str) -> str:
 
 
 _NOSE_DEPTH = 0.55
-"""How far the nose tip stands before the eyes, in inter-ocular distances (adult mean, Farkas 1994: 35 of 63 mm)."""
+"""How far the nose tip stands before the eyes, in inter-ocular distances: a rough figure for an adult head, chosen, not
+measured; the yaw is an estimate."""
 
 
 def yaw_degrees(landmarks: Floats | None) -> list[float | None]:

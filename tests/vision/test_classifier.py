@@ -19,13 +19,11 @@ from risa_ray.errors import InputError
 from risa_ray.vision import EXPRESSIONS
 from risa_ray.vision.classifier import ExpressionClassifier, crop_face, read_model
 from risa_ray.vision.expressions import valence
-from risa_ray.vision.model_file import models_folder
 from risa_ray.vision.network import FACE_SIZE
 from risa_ray.vision.preprocess import normalise
 
 Picture = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-SHIPPED = models_folder() / "default.safetensors"
 
 
 @cache
@@ -35,12 +33,8 @@ def loaded(name: str) -> ExpressionClassifier:
 
 @pytest.fixture(params=["tiny", "shipped"])
 def model(request: pytest.FixtureRequest, tiny_model: Path) -> str:
-    """Name or path of a model; the shipped one where it is there."""
-    if request.param == "tiny":
-        return str(tiny_model)
-    if not SHIPPED.is_file():
-        pytest.skip("there is no shipped model")
-    return "default"
+    """Name or path of a model; the shipped one must be there."""
+    return str(tiny_model) if request.param == "tiny" else "default"
 
 
 @pytest.fixture
