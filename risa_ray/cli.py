@@ -260,13 +260,14 @@ def bench_pipeline(
 @bench.command("memory")
 def bench_memory(
     frames: Annotated[int, typer.Option(help="Frames to run.", min=1000)] = 5000,
+    detector: DetectorName = "mtcnn",
     out: Annotated[Path | None, typer.Option(help="File for the JSON; default: standard output.")] = None,
 ) -> None:
     """Resident memory of every actor after 500 frames and at the end."""
     from risa_ray.benchmarks.memory import bench_memory as run
 
     check_output(out)
-    write_json(run(frames), out)
+    write_json(run(frames, detector), out)
 
 
 def check_output(out: Path | None) -> None:

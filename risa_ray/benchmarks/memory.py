@@ -20,16 +20,15 @@ _EARLY = 500
 _CLIP_FPS = 25
 
 
-def bench_memory(frames: int) -> dict[str, Any]:
+def bench_memory(frames: int, detector: str) -> dict[str, Any]:
     """Resident memory (MB, without shared pages) of every actor after 500 frames and after all.
 
-    The demo scene as a file of that many frames, at 480x270 with the Haar detector: it is the length that matters
-    here, not the detector.
+    The demo scene as a file of that many frames, at 480x270: it is the length that matters here.
     """
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "scene.mp4"
         write_clip(clip, "front", frames / _CLIP_FPS, _CLIP_FPS, (480, 270))
-        config = config_for([str(clip)], f"{folder}/data", {"detector": "haar", "min_face_size": 30}, {})
+        config = config_for([str(clip)], f"{folder}/data", {"detector": detector, "min_face_size": 30}, {})
         samples: list[tuple[int, dict[str, float]]] = []
 
         def watch(snapshot: Snapshot) -> None:
@@ -44,6 +43,7 @@ def bench_memory(frames: int) -> dict[str, Any]:
     late = samples[-1]
     return {
         "what": "memory",
+        "detector": detector,
         "early": {"frames": early[0], "resident_mb": early[1]},
         "late": {"frames": late[0], "resident_mb": late[1]},
         "ratio": {name: late[1][name] / early[1][name] for name in early[1]},

@@ -26,6 +26,13 @@ from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TABLES
 # compaction replaced stays listed for a day, long past the hour after which `maintenance.compact` deletes it.
 # Each session leaves a mark; those of long ago are forgotten, and `runs` takes up no run that could need one.
 MARK_DAYS = 30
+# Statistics of every column in every log entry would double a commit's CPU time and the memory of a snapshot; DuckDB
+# takes them from the Parquet files anyway.
+_STATISTICS = {
+    "observations": "captured_at,camera_id",
+    "frames": "window_start,camera_id",
+    "alerts": "fired_at,camera_id",
+}
 _CONFIGURATION: dict[str, str | None] = {
     "delta.checkpointInterval": "100",
     "delta.logRetentionDuration": "interval 1 hours",
@@ -67,8 +74,13 @@ class Table:
 
     def _create(self) -> None:
         try:
+            statistics = {"delta.dataSkippingStatsColumns": s} if (s := _STATISTICS.get(self.name)) else {}
             DeltaTable.create(
-                self.path, self.schema, partition_by=self._partition_by, name=self.name, configuration=_CONFIGURATION
+                self.path,
+                self.schema,
+                partition_by=self._partition_by,
+                name=self.name,
+                configuration=_CONFIGURATION | statistics,
             )
         except DeltaError:
             # Another writer may have been faster.
