@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -33,8 +34,9 @@ _STATISTICS = {
     "frames": "window_start,camera_id",
     "alerts": "fired_at,camera_id",
 }
+_CHECKPOINT_COMMITS = 100
 _CONFIGURATION: dict[str, str | None] = {
-    "delta.checkpointInterval": "100",
+    "delta.checkpointInterval": str(_CHECKPOINT_COMMITS),
     "delta.logRetentionDuration": "interval 1 hours",
     "delta.deletedFileRetentionDuration": "interval 1 days",
     "delta.setTransactionRetentionDuration": f"interval {MARK_DAYS} days",
@@ -61,6 +63,7 @@ class Table:
         self._delta = self._open()
         self._changed = True
         self._uncertain = False
+        self._commits = 0
 
     def _open(self) -> DeltaTable:
         try:
@@ -159,7 +162,16 @@ class Table:
                 raise
             raise self._failure(error) from error
         self._uncertain = False
+        self._commits += 1
+        if self._commits % _CHECKPOINT_COMMITS == 0:
+            self._condense()
         self._changed |= self._delta.version() != before + 1
+
+    def _condense(self) -> None:
+        """Load the snapshot afresh: one that grew commit by commit takes ten times the memory."""
+        # The commit is durable by now; where loading fails, the snapshot at hand serves as well.
+        with suppress(OSError, DeltaError):
+            self._delta = DeltaTable(self.path)
 
     def read(self, filters: Any = None) -> pa.Table:
         """The rows of the snapshot; for small tables.
