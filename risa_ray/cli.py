@@ -241,6 +241,65 @@ def sql(
     print(init_script(data or "data", raw=raw))
 
 
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="A training config, as configs/training/default.yaml.")],
+    images: Annotated[
+        str | None, typer.Option(help="Faces instead of the config's: folder, zip or fer2013.csv.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="CSV of their labels, where it is not in the same folder.")] = None,
+    out: Annotated[str | None, typer.Option("--out", help="Folder of the run instead of the config's.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs instead of the recipe's.")] = None,
+    address: Address = None,
+) -> None:
+    """Train an expression model on Ray Train; the same command goes on where it stopped."""
+    from risa_ray.streaming.cluster import connect
+    from risa_ray.training.config import load_train_config, override
+
+    chosen = override(load_train_config(config), images=images, labels=labels, out=out, epochs=epochs)
+    from risa_ray.training.distributed import train as run
+
+    connect(address, show_worker_logs=False)
+    print(f"model: {run(chosen, lambda line: print(line, flush=True))}")
+
+
+@app.command()
+def evaluate(
+    images: Annotated[Path, typer.Option(help="Faces: a folder, a zip, or fer2013.csv.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV of their labels, where it is not in the same folder.")
+    ] = None,
+    usage: Annotated[str, typer.Option(help="The part to evaluate.")] = "PublicTest",
+    model: ModelName = "default",
+    device: Annotated[str, typer.Option(help="cpu, auto or cuda.")] = "cpu",
+    end_to_end: Annotated[bool, typer.Option(help="Find the faces in larger scenes, too; takes minutes.")] = True,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    plots: Annotated[Path | None, typer.Option(help="Folder for PNGs: confusion, reliability, coverage.")] = None,
+) -> None:
+    """Measure an expression model on labelled faces."""
+    import json
+
+    from risa_ray.training.evaluate import evaluate as run
+    from risa_ray.training.evaluate import summary
+    from risa_ray.training.plots import write_plots
+
+    console = Console(stderr=True)
+    with console.status("reading the faces") as status:
+        result = run(
+            images,
+            labels,
+            usage,
+            model,
+            device=device,
+            end_to_end=end_to_end,
+            progress=lambda what, done, of: status.update(f"{what}: {done:,} of {of:,}"),
+        )
+    print(json.dumps(result, indent=1) if json_ else summary(result))
+    if plots is not None:
+        for path in write_plots(result, plots):
+            print(path, file=sys.stderr)
+
+
 @bench.command("pipeline")
 def bench_pipeline(
     video: Annotated[Path, typer.Argument(help="A video file.")],

@@ -241,10 +241,24 @@ def load_config(path: Path) -> ChainConfig:
     Raises:
         InputError: one line that names the file, the key, the value and the way out.
     """
+    config = parse_config(read_yaml(path, "stores"), str(path))
+    return resolve_paths(config, path.resolve().parent)
+
+
+def read_yaml(path: Path, expected: str, example: str = "configs/") -> dict[str, Any]:
+    """The mapping in a config file.
+
+    Args:
+        expected: a key that it must have, named when the file holds no mapping at all.
+        example: where to look for one.
+
+    Raises:
+        InputError: it cannot be read, or is no mapping.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(f"{path}: no such config file; see configs/ for an example") from None
+        raise InputError(f"{path}: no such config file; see {example} for an example") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: cannot be read as a config file (not UTF-8 text); save it as UTF-8") from None
     except OSError as error:
@@ -257,9 +271,8 @@ def load_config(path: Path) -> ChainConfig:
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "syntax error"
         raise InputError(f"{path}{where}: not valid YAML ({problem}); correct this line or the one above") from None
     if not isinstance(raw, dict):
-        raise InputError(f"{path}: expected a mapping with 'stores:'; see configs/ for an example")
-    config = parse_config(raw, str(path))
-    return resolve_paths(config, path.resolve().parent)
+        raise InputError(f"{path}: expected a mapping with '{expected}:'; see {example} for an example")
+    return raw
 
 
 def parse_config(raw: dict[str, Any], origin: str) -> ChainConfig:
@@ -310,6 +323,6 @@ def resolve_paths(config: ChainConfig, base: Path) -> ChainConfig:
     )
     data = config.data if is_url(config.data) else absolute(config.data)
     pipeline = config.pipeline
-    if "/" in pipeline.model or pipeline.model.endswith(".safetensors"):
+    if "/" in pipeline.model or pipeline.model.endswith((".safetensors", ".onnx")):
         pipeline = pipeline.model_copy(update={"model": absolute(pipeline.model)})
     return config.model_copy(update={"stores": stores, "data": data, "pipeline": pipeline})

@@ -1,54 +1,81 @@
-"""FER-2013 faces with FER+ votes: reading, the vote rules and the split that every choice is made on."""
+"""Faces with FER+ votes: the vote rules and the split that every choice is made on."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import zipfile
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from risa_ray.errors import InputError
 from risa_ray.vision.expressions import EXPRESSIONS
 
 VOTE_COLUMNS = (*EXPRESSIONS, "unknown", "NF")
+FER2013_LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""The original seven labels, in the order of their numbers in fer2013.csv (Goodfellow et al. 2013)."""
+
+_SYNONYMS = {
+    "neutral": (),
+    "happiness": ("happy", "joy"),
+    "surprise": ("surprised",),
+    "sadness": ("sad",),
+    "anger": ("angry",),
+    "disgust": ("disgusted",),
+    "fear": ("fearful", "afraid", "scared"),
+    "contempt": ("contemptuous",),
+}
+CLASS_WORDS = {word: EXPRESSIONS.index(name) for name, words in _SYNONYMS.items() for word in (name, *words)}
+"""Index into EXPRESSIONS of every word, in small letters, that data sets use for one."""
+FER2013_EXPRESSIONS = tuple(CLASS_WORDS[label] for label in FER2013_LABELS)
+"""Index into EXPRESSIONS of each of FER2013_LABELS."""
 
 
 @dataclass(frozen=True)
 class Faces48:
-    """Faces of one part of the set: `images` uint8 (n, 48, 48), `votes` float32 (n, 10) in the FER+ column order."""
+    """Faces of one part of the set: `images` uint8 (n, 48, 48), `votes` float32 (n, 10) in the FER+ column order.
+
+    `labels` int64 (n,) index into FER2013_LABELS, -1 where a face has none.
+    """
 
     names: tuple[str, ...]
     images: npt.NDArray[np.uint8]
     votes: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, keep: npt.NDArray[np.generic]) -> Faces48:
         index = np.flatnonzero(keep) if keep.dtype == np.bool_ else keep
-        return Faces48(tuple(self.names[i] for i in index), self.images[index], self.votes[index])
+        return Faces48(tuple(self.names[i] for i in index), self.images[index], self.votes[index], self.labels[index])
 
 
-def read_ferplus(folder: Path) -> dict[str, Faces48]:
-    """Read `images.zip` and `labels.csv` of a folder into its parts by usage ("Training", "PublicTest")."""
-    parts: dict[str, list[tuple[str, npt.NDArray[np.uint8], list[float]]]] = {}
-    with zipfile.ZipFile(folder / "images.zip") as pictures, (folder / "labels.csv").open(newline="") as table:
-        for row in csv.DictReader(table):
-            image = np.asarray(Image.open(io.BytesIO(pictures.read(row["image"]))).convert("L"))
-            parts.setdefault(row["usage"], []).append((row["image"], image, [float(row[c]) for c in VOTE_COLUMNS]))
-    return {
-        usage: Faces48(
-            tuple(name for name, _, _ in rows),
-            np.stack([image for _, image, _ in rows]),
-            np.asarray([votes for _, _, votes in rows], np.float32),
-        )
-        for usage, rows in parts.items()
-    }
+@dataclass(frozen=True)
+class FaceSet:
+    """Faces by usage ("Training", "PublicTest", "PrivateTest", ...), and what of the data could not be used.
+
+    `faults` maps a reason to the names of all rows or pictures that were left out for it.
+    """
+
+    parts: dict[str, Faces48]
+    faults: dict[str, tuple[str, ...]]
+
+    def describe_faults(self) -> str:
+        """One line: how many of how many were left out and why, with the first names of each reason."""
+        left_out = sum(map(len, self.faults.values()))
+        total = left_out + sum(map(len, self.parts.values()))
+        if not left_out:
+            return f"nothing left out of {total:,}"
+        reasons = (f"{reason}: {_some(names)}" for reason, names in self.faults.items())
+        return f"left out {left_out:,} of {total:,}: {'; '.join(reasons)}"
+
+
+def _some(names: tuple[str, ...], most: int = 3) -> str:
+    # A broken file has names with line breaks in them, or as long as the file.
+    shown = ", ".join(name[:80] if name.isprintable() else ascii(name[:80]) for name in names[:most])
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 
 def drop_single_votes(votes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -107,7 +134,7 @@ def duplicate_groups(images: npt.NDArray[np.uint8], threshold: float = 0.98) -> 
 
 @dataclass(frozen=True)
 class Split:
-    """`train` and `validation` come from Training; `test` (PublicTest) only reports."""
+    """`train` and `validation` come from Training; `test` (PublicTest, empty without it) only reports."""
 
     train: Faces48
     validation: Faces48
@@ -116,23 +143,30 @@ class Split:
     """Rows left out, by reason."""
 
 
-def split_ferplus(folder: Path) -> Split:
+def split_faces(face_set: FaceSet) -> Split:
     """The fixed split: a de-duplicated tenth of Training validates, the rest trains.
 
-    Near-duplicates of a PublicTest picture leave Training, a group of near-duplicates goes to one side as a whole,
-    and the validation side keeps one picture of a group. Which side a group goes to is a hash of the first of its
-    names in alphabetical order, so it does not change with the order of the rows.
+    Near-duplicates of a picture of any other part (PublicTest, PrivateTest, ...) leave Training, a group of
+    near-duplicates goes to one side as a whole, and the validation side keeps one picture of a group. Which side a
+    group goes to is a hash of the first of its names in alphabetical order, so it does not change with the order of
+    the rows.
+
+    Raises:
+        InputError: there is no Training part.
     """
-    parts = read_ferplus(folder)
-    training, test = parts["Training"], parts["PublicTest"]
-    groups = duplicate_groups(np.concatenate([test.images, training.images]))
-    test_groups, training_groups = groups[: len(test)], groups[len(test) :]
-    leaked = np.isin(training_groups, test_groups)
+    if "Training" not in face_set.parts:
+        there_are = ", ".join(face_set.parts) or "none"
+        raise InputError(f"the data has no part Training (its parts: {there_are}); give faces of usage Training")
+    training = face_set.parts["Training"]
+    others = [part.images for usage, part in face_set.parts.items() if usage != "Training"]
+    groups = duplicate_groups(np.concatenate([training.images, *others]))
+    training_groups, other_groups = groups[: len(training)], groups[len(training) :]
+    leaked = np.isin(training_groups, other_groups)
     first_name: dict[int, str] = {}
     for group, name in zip(training_groups.tolist(), training.names, strict=True):
         first_name[group] = min(name, first_name.get(group, name))
     bucket = np.asarray(
-        [hashlib.sha256(first_name[int(g)].encode()).digest()[0] * 10 // 256 for g in training_groups], np.int64
+        [hashlib.sha256(os.fsencode(first_name[int(g)])).digest()[0] * 10 // 256 for g in training_groups], np.int64
     )
     is_first = np.asarray([first_name[int(g)] == n for g, n in zip(training_groups, training.names, strict=True)])
     usable = argmax_rule(training.votes) & ~leaked
@@ -140,7 +174,8 @@ def split_ferplus(folder: Path) -> Split:
     train = training[(bucket != 0) & usable]
     removed = {
         "no expression holds the most votes": int((~argmax_rule(training.votes)).sum()),
-        "near-duplicate of a PublicTest face": int(leaked.sum()),
+        "near-duplicate of a test face": int(leaked.sum()),
         "near-duplicate within the validation part": int(((bucket == 0) & ~is_first & usable).sum()),
     }
-    return Split(train, validation, test, removed)
+    nobody = training[np.zeros(len(training), np.bool_)]
+    return Split(train, validation, face_set.parts.get("PublicTest", nobody), removed)

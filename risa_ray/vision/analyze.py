@@ -173,7 +173,8 @@ class Analyzer:
         for i, box in enumerate(seen.faces.boxes):
             x1, y1, x2, y2 = (float(v) for v in box)
             side = min(x2 - x1, y2 - y1)
-            decision = self._classifier.decide(probabilities[i], side, seen.yaws[i])
+            landmarks = None if seen.faces.landmarks is None else seen.faces.landmarks[i]
+            decision = self._classifier.decide(probabilities[i], side, landmarks)
             rows.append(
                 FaceRow(
                     frame_seq=frame.frame_seq,

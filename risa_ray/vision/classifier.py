@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -16,13 +16,20 @@ from torch import Tensor, nn
 
 from risa_ray.errors import InputError
 from risa_ray.frames import Image
-from risa_ray.vision.detectors import resolve_device
+from risa_ray.vision.cpu_runtime import compile_for_cpu
+from risa_ray.vision.detectors import resolve_device, yaw_degrees
 from risa_ray.vision.expressions import EXPRESSIONS
-from risa_ray.vision.model_file import ModelSettings, model_id, model_path, read_settings
+from risa_ray.vision.model_file import SECOND_HEAD, ModelSettings, is_onnx, model_id, model_path, read_own_settings
 from risa_ray.vision.network import FACE_SIZE, ExpressionNet
-from risa_ray.vision.preprocess import normalise
+from risa_ray.vision.onnx_file import OnnxSettings
+from risa_ray.vision.onnx_model import OnnxModel
+from risa_ray.vision.preprocess import fit, normalise, resize
 
+Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+
+_AT_ONCE = 256
+"""Faces in one call of a network at most, so that an evaluation of thousands keeps its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,40 +55,67 @@ class _Served(nn.Module):
         return torch.softmax(logits / self.temperature, dim=1)
 
 
-class ExpressionClassifier:
-    """Reads the apparent expression of faces. On CPUs it runs in OpenVINO in float32, on GPUs in torch."""
+class _Model(Protocol):
+    """What gives probabilities to faces of `side` pixels, grey or RGB."""
 
-    def __init__(
-        self, network: ExpressionNet, settings: ModelSettings, model_id: str, device: str, threads: int
-    ) -> None:
+    @property
+    def side(self) -> int: ...
+    @property
+    def grey(self) -> bool: ...
+    @property
+    def second_head(self) -> Callable[[Bytes], Floats] | None: ...
+    def probabilities(self, faces: Bytes) -> Floats: ...
+
+
+class _OwnModel:
+    """A network of RISA's: on CPUs in OpenVINO, on GPUs in torch; its second head in torch everywhere."""
+
+    side, grey = FACE_SIZE, True
+
+    def __init__(self, network: ExpressionNet, temperature: float, device: str, threads: int) -> None:
+        served = _Served(network, temperature).eval().to(device)
+        self._infer = _openvino(served, threads) if device == "cpu" else _torch(served, device)
+        self.second_head = self._second_head(network, device) if network.label_head is not None else None
+
+    def probabilities(self, faces: Bytes) -> Floats:
+        return self._infer(_as_input(faces))
+
+    @staticmethod
+    def _second_head(network: ExpressionNet, device: str) -> Callable[[Bytes], Floats]:
+        def both_ways(faces: Tensor) -> Tensor:
+            x = normalise(faces)
+            return torch.softmax((network.both_heads(x)[1] + network.both_heads(x.flip(3))[1]) / 2, dim=1)
+
+        infer = _torch(both_ways, device)
+        return lambda faces: infer(_as_input(faces))
+
+
+class ExpressionClassifier:
+    """Reads the apparent expression of faces, with a model of RISA's or one that the user brings as ONNX."""
+
+    def __init__(self, model: _Model, settings: ModelSettings | OnnxSettings, model_id: str) -> None:
+        self._model = model
         self.settings = settings
         self.model_id = model_id
-        served = _Served(network, settings.temperature).eval()
-        if device == "cpu":
-            self._infer = _openvino(served, threads)
-        else:
-            served = served.to(device)
-
-            def infer(faces: Floats) -> Floats:
-                with torch.inference_mode():
-                    out: Floats = served(torch.from_numpy(faces).to(device)).cpu().numpy()
-                return out
-
-            self._infer = infer
 
     @classmethod
     def load(cls, name: str, *, device: str = "cpu", threads: int | None = None) -> ExpressionClassifier:
-        """Load a model by its name under models/, or by the path of a .safetensors file.
+        """Load a model by its name under models/, or by the path of a .safetensors or .onnx file.
 
         Args:
-            device: "cpu", "auto" or a torch device.
+            device: "cpu", "auto" or a torch device. An ONNX model runs on the CPU whatever the device.
             threads: on a CPU; torch's number by default.
 
         Raises:
-            InputError: there is no such model, or the file is not one of RISA's.
+            InputError: there is no such model, the file is none that RISA reads, or an ONNX file does not fit the
+                YAML beside it.
         """
-        network, settings, model_id = read_model(name)
-        return cls(network, settings, model_id, resolve_device(device), threads or torch.get_num_threads())
+        path, device, threads = model_path(name), resolve_device(device), threads or torch.get_num_threads()
+        if is_onnx(path):
+            foreign = OnnxModel(path, threads)
+            return cls(foreign, foreign.settings, model_id(path))
+        network, settings, digest = read_model(name)
+        return cls(_OwnModel(network, settings.temperature, device, threads), settings, digest)
 
     def predict(self, frames: Sequence[Image], boxes: Sequence[npt.ArrayLike]) -> list[Floats]:
         """Probabilities of the eight expressions for the faces of each frame.
@@ -99,63 +133,112 @@ class ExpressionClassifier:
         per_frame = [np.asarray(b, np.float32).reshape(-1, 4) for b in boxes]
         if len(per_frame) != len(frames):
             raise ValueError(f"{len(frames)} frames but boxes for {len(per_frame)}")
+        side, grey = self._model.side, self._model.grey
         crops = [
-            crop_face(frame, box, self.settings.crop_scale)
+            crop_face(frame, box, self.settings.crop_scale, side, grey)
             for frame, several in zip(frames, per_frame, strict=True)
             for box in several
         ]
         if not crops:
             return [np.empty((0, len(EXPRESSIONS)), np.float32) for _ in per_frame]
-        probabilities = self._infer(np.stack(crops).astype(np.float32)[:, None])
-        return np.split(probabilities, np.cumsum([len(b) for b in per_frame])[:-1])
+        return np.split(self.probabilities(np.stack(crops)), np.cumsum([len(b) for b in per_frame])[:-1])
 
-    def decide(self, probabilities: Floats, face_px: float, yaw_deg: float | None) -> Decision:
+    def probabilities(self, faces: Bytes) -> Floats:
+        """Probabilities of the eight expressions for faces that are cut out already.
+
+        Args:
+            faces: grey uint8 (n, s, s) or RGB uint8 (n, s, s, 3), cut as `crop_face` does; resized where s is not the
+                side of the model's input.
+
+        Returns:
+            float32 (n, 8), as `predict`.
+
+        Raises:
+            ValueError: the faces are of another type or shape.
+        """
+        return self._in_parts(self._model.probabilities, faces, len(EXPRESSIONS))
+
+    def label_probabilities(self, faces: Bytes) -> Floats | None:
+        """Probabilities of the original FER-2013 labels from the second head, for evaluation; not calibrated.
+
+        Args:
+            faces: as `probabilities`.
+
+        Returns:
+            float32 (n, 7) in the order of `training.data.FER2013_LABELS`, averaged over the face and its mirror
+            image; rows sum to 1. None for a model without a second head.
+
+        Raises:
+            ValueError: as `probabilities`.
+        """
+        second_head = self._model.second_head
+        return None if second_head is None else self._in_parts(second_head, faces, SECOND_HEAD)
+
+    def _in_parts(self, function: Callable[[Bytes], Floats], faces: Bytes, classes: int) -> Floats:
+        if not len(faces):
+            return np.empty((0, classes), np.float32)
+        fitted = fit(faces, self._model.side, self._model.grey)
+        return np.concatenate([function(fitted[i : i + _AT_ONCE]) for i in range(0, len(fitted), _AT_ONCE)])
+
+    def decide(self, probabilities: Floats, face_px: float, landmarks: npt.ArrayLike | None) -> Decision:
         """The apparent expression of one face, or `unknown` with the reason.
 
         Args:
             probabilities: (8,), of `predict`.
             face_px: shorter side of the face in the analysed picture.
-            yaw_deg: None where the detector gives no landmarks.
+            landmarks: (5, 2), the face's points as `Faces.landmarks` has them, in pixels; None where the detector
+                gives none.
         """
         best = int(np.argmax(probabilities))
         confidence = float(probabilities[best])
+        yaw = None if landmarks is None else yaw_degrees(np.asarray(landmarks, np.float32)[None])[0]
         reason = None
         if face_px < self.settings.min_face_px:
             reason = "too_small"
-        elif yaw_deg is not None and abs(yaw_deg) > self.settings.max_yaw_deg:
+        elif yaw is not None and abs(yaw) > self.settings.max_yaw_deg:
             reason = "turned_away"
         elif confidence < self.settings.min_confidence:
             reason = "low_confidence"
         return Decision("unknown" if reason else EXPRESSIONS[best], confidence, reason)
 
 
-def crop_face(frame: Image, box: npt.ArrayLike, crop_scale: float) -> npt.NDArray[np.uint8]:
-    """The square grey picture uint8 (48, 48) around a box; beyond the frame's edge the edge repeats."""
+def crop_face(frame: Image, box: npt.ArrayLike, crop_scale: float, size: int = FACE_SIZE, grey: bool = True) -> Bytes:
+    """The square picture around a box; beyond the frame's edge the edge repeats.
+
+    Args:
+        frame: RGB uint8 (H, W, 3).
+        box: x1 y1 x2 y2 in pixels.
+        crop_scale: side of the square over the geometric mean of the box's sides.
+        size: side of the result, in pixels.
+
+    Returns:
+        uint8 (size, size), or RGB (size, size, 3) unless `grey`.
+    """
     x1, y1, x2, y2 = np.asarray(box, np.float64)
     side = max(2, round(crop_scale * float(np.sqrt(max(x2 - x1, 1) * max(y2 - y1, 1)))))
     left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
     height, width = frame.shape[:2]
-    rows = np.clip(np.arange(top, top + side), 0, height - 1)
-    columns = np.clip(np.arange(left, left + side), 0, width - 1)
     if top >= 0 and left >= 0 and top + side <= height and left + side <= width:
         patch = frame[top : top + side, left : left + side]
     else:
+        rows = np.clip(np.arange(top, top + side), 0, height - 1)
+        columns = np.clip(np.arange(left, left + side), 0, width - 1)
         patch = frame[np.ix_(rows, columns)]
-    grey = cv2.cvtColor(np.ascontiguousarray(patch), cv2.COLOR_RGB2GRAY)
-    shrinking = side > FACE_SIZE
-    interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(grey, (FACE_SIZE, FACE_SIZE), interpolation=interpolation), np.uint8)
+    patch = np.ascontiguousarray(patch)
+    return resize(np.asarray(cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY), np.uint8) if grey else patch, size)
 
 
 def read_model(name: str) -> tuple[ExpressionNet, ModelSettings, str]:
-    """A model's network, settings and id (name and digest of the file).
+    """The network, settings and id (name and digest of the file) of a model that RISA made.
+
+    Weights stored in half precision come out in float32.
 
     Raises:
         InputError: there is no such model, or the file is not one of RISA's.
     """
     path = model_path(name)
-    settings = read_settings(path)
-    network = ExpressionNet(settings.widths, settings.blocks, len(EXPRESSIONS), dropout=0.0)
+    settings = read_own_settings(path)
+    network = ExpressionNet(settings.widths, settings.blocks, len(EXPRESSIONS), dropout=0.0, labels=settings.labels)
     try:
         network.load_state_dict(load_file(path))
     except RuntimeError as error:
@@ -164,28 +247,24 @@ def read_model(name: str) -> tuple[ExpressionNet, ModelSettings, str]:
     return network, settings, model_id(path)
 
 
-def _openvino(served: nn.Module, threads: int) -> Any:
-    """Compile for the CPU. Float32 throughout: OpenVINO would use bfloat16 where the processor has it, and the
-    numbers would depend on the machine."""
+def _as_input(faces: Bytes) -> Floats:
+    return faces[:, None].astype(np.float32)
+
+
+def _torch(function: Callable[[Tensor], Tensor], device: str) -> Callable[[Floats], Floats]:
+    def infer(faces: Floats) -> Floats:
+        with torch.inference_mode():
+            out: Floats = function(torch.from_numpy(faces).to(device)).cpu().numpy()
+        return out
+
+    return infer
+
+
+def _openvino(served: nn.Module, threads: int) -> Callable[[Floats], Floats]:
     import openvino
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # OpenVINO traces with torch.jit, which torch is phasing out
         model = openvino.convert_model(served, example_input=torch.zeros(2, 1, FACE_SIZE, FACE_SIZE))
     model.reshape([-1, 1, FACE_SIZE, FACE_SIZE])
-    compiled = openvino.Core().compile_model(
-        model,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": str(threads),
-        },
-    )
-    request = compiled.create_infer_request()
-
-    def infer(faces: Floats) -> Floats:
-        out: Floats = np.array(request.infer([faces])[0], np.float32)
-        return out
-
-    return infer
+    return compile_for_cpu(model, threads)

@@ -12,6 +12,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from risa_ray.errors import InputError
+from risa_ray.vision.onnx_file import OnnxSettings, read_onnx_settings, settings_path
+
+SECOND_HEAD = 7
+"""Classes of the second head where there is one: the original FER-2013 labels."""
+_PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class ModelSettings:
 
     Attributes:
         widths, blocks: shape of the network.
+        labels: classes of the second head, the original FER-2013 labels: 7, or 0 for a network without it.
         temperature: the logits are divided by it (Guo et al. 2017).
         crop_scale: side of the square crop over the geometric mean of an MTCNN box's sides; it reproduces how the
             training faces were cut.
@@ -35,6 +41,7 @@ class ModelSettings:
     min_confidence: float
     min_face_px: float
     max_yaw_deg: float
+    labels: int = 0
 
 
 def header(settings: ModelSettings) -> dict[str, str]:
@@ -42,8 +49,17 @@ def header(settings: ModelSettings) -> dict[str, str]:
     return {"risa": json.dumps(asdict(settings))}
 
 
-def read_settings(path: Path) -> ModelSettings:
-    """The settings of a model file.
+def read_settings(path: Path) -> ModelSettings | OnnxSettings:
+    """The settings of a model file: in the header of RISA's own, in the YAML beside an ONNX file.
+
+    Raises:
+        InputError: the file is not one of RISA's, or no ONNX model with its YAML.
+    """
+    return read_onnx_settings(path) if is_onnx(path) else read_own_settings(path)
+
+
+def read_own_settings(path: Path) -> ModelSettings:
+    """The settings of a model that RISA made.
 
     Raises:
         InputError: the file is not one of RISA's.
@@ -58,6 +74,9 @@ def read_settings(path: Path) -> ModelSettings:
         raise InputError(f"model {path}: a safetensors file, but no RISA expression model; {_way_out()}")
     try:
         raw: dict[str, Any] = json.loads(text)
+        labels = int(raw.get("labels", 0))
+        if labels not in (0, SECOND_HEAD):
+            raise ValueError(f"a second head of {labels} labels; it has {SECOND_HEAD} or is not there")
         return ModelSettings(
             widths=tuple(int(w) for w in raw["widths"]),
             blocks=int(raw["blocks"]),
@@ -66,23 +85,37 @@ def read_settings(path: Path) -> ModelSettings:
             min_confidence=float(raw["min_confidence"]),
             min_face_px=float(raw["min_face_px"]),
             max_yaw_deg=float(raw["max_yaw_deg"]),
+            labels=labels,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"model {path}: its RISA settings cannot be read ({error}); {_way_out()}") from None
 
 
 def model_id(path: Path) -> str:
-    """Name and digest of a model file, as it stands in every row."""
-    return f"{path.stem}@{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+    """Name and digest of a model file, as it stands in every row; the YAML beside an ONNX file counts with it."""
+    digest = hashlib.sha256(path.read_bytes())
+    if is_onnx(path):
+        digest.update(settings_path(path).read_bytes())
+    return f"{path.stem}@{digest.hexdigest()[:8]}"
+
+
+def is_onnx(path: Path) -> bool:
+    return path.suffix.lower() == ".onnx"
 
 
 def model_path(name: str) -> Path:
     """The file of a model: a name under models/ (the checkout's or the wheel's), or a path.
 
     Raises:
-        InputError: there is none; the message lists the names there are.
+        InputError: there is none (the message lists the names there are), or its kind of file can run code.
     """
-    if name.endswith(".safetensors") or "/" in name:
+    suffix = Path(name).suffix.lower()
+    if suffix in _PICKLES:
+        raise InputError(
+            f"model {name}: {suffix} files are pickles, which can run any code when opened; export the model to ONNX "
+            "with a YAML beside it (docs/models.md), or to safetensors with RISA's training"
+        )
+    if suffix in (".safetensors", ".onnx") or "/" in name:
         path = Path(name).expanduser()
         if path.is_file():
             return path
@@ -95,7 +128,7 @@ def model_path(name: str) -> Path:
 
 def _way_out() -> str:
     names = ", ".join(sorted(p.stem for p in models_folder().glob("*.safetensors"))) or "none"
-    return f"known models: {names}; or give the path of a .safetensors file that RISA made"
+    return f"known models: {names}; or give the path of a .safetensors file that RISA made, or of an .onnx file"
 
 
 def models_folder() -> Path:

@@ -45,6 +45,7 @@ class ExpressionNet(nn.Module):
         blocks: residual blocks per stage.
         classes: number of expressions.
         dropout: before the classifier, in training only.
+        labels: classes of a second head on the same features, 0 for none; the original FER-2013 labels have 7.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ExpressionNet(nn.Module):
         blocks: int = 2,
         classes: int = 8,
         dropout: float = 0.3,
+        labels: int = 0,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = [
@@ -69,7 +71,14 @@ class ExpressionNet(nn.Module):
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, classes)
         )
+        self.label_head = nn.Linear(channels, labels) if labels else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, float (n, classes), of faces float (n, 1, H, W) as `classifier.normalise` makes them."""
         return self.head(self.features(x))  # type: ignore[no-any-return]
+
+    def both_heads(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of both heads, float (n, classes) and (n, labels), for a network that has the second."""
+        pooled = self.head[:3](self.features(x))
+        assert self.label_head is not None
+        return self.head[3](pooled), self.label_head(pooled)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import zipfile
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -14,19 +12,20 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
+from risa_ray.errors import InputError
 from risa_ray.training.data import (
-    VOTE_COLUMNS,
+    Faces48,
+    FaceSet,
     Split,
     argmax_rule,
     drop_single_votes,
     duplicate_groups,
-    read_ferplus,
     soft_targets,
-    split_ferplus,
+    split_faces,
     strict_rule,
 )
+from risa_ray.training.readers import read_faces
 
 Picture = npt.NDArray[np.uint8]
 Votes = npt.NDArray[np.float32]
@@ -115,21 +114,12 @@ def test_grouping_does_not_depend_on_the_order(order: list[int]) -> None:
 Row = tuple[str, str, Picture, Sequence[int]]
 
 
-def write(folder: Path, rows: Sequence[Row]) -> Path:
-    """A data set in the format of the training command."""
-    folder.mkdir(exist_ok=True)
-    with (
-        zipfile.ZipFile(folder / "images.zip", "w") as pictures,
-        (folder / "labels.csv").open("w", newline="") as table,
-    ):
-        writer = csv.writer(table)
-        writer.writerow(["image", "usage", "fer2013", *VOTE_COLUMNS])
-        for name, usage, picture, ballot in rows:
-            data = io.BytesIO()
-            Image.fromarray(picture).save(data, "PNG")
-            pictures.writestr(name, data.getvalue())
-            writer.writerow([name, usage, "-", *ballot])
-    return folder
+def face_set(rows: Sequence[Row]) -> FaceSet:
+    parts = {}
+    for usage in dict.fromkeys(r[1] for r in rows):
+        names, _, images, ballots = zip(*(r for r in rows if r[1] == usage), strict=True)
+        parts[usage] = Faces48(names, np.stack(images), votes(*ballots), np.full(len(names), -1))
+    return FaceSet(parts, {})
 
 
 @pytest.fixture(scope="module")
@@ -147,25 +137,22 @@ def rows() -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def split(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Split:
-    return split_ferplus(write(tmp_path_factory.mktemp("set"), rows))
+def split(rows: list[Row]) -> Split:
+    return split_faces(face_set(rows))
 
 
 def names(split: Split) -> list[set[str]]:
     return [set(part.names) for part in (split.train, split.validation, split.test)]
 
 
-def test_reading_keeps_names_pictures_and_votes_together(rows: list[Row], tmp_path: Path) -> None:
-    parts = read_ferplus(write(tmp_path / "set", rows))
-    assert set(parts) == {"Training", "PublicTest"}
-    for usage, part in parts.items():
-        wanted = [r for r in rows if r[1] == usage]
-        assert part.names == tuple(r[0] for r in wanted)
-        np.testing.assert_array_equal(part.images, np.stack([r[2] for r in wanted]))
-        np.testing.assert_array_equal(part.votes, votes(*(r[3] for r in wanted)))
-        some = part[np.arange(len(part)) % 2 == 1]
+def test_choosing_rows_keeps_names_pictures_votes_and_labels_together(rows: list[Row]) -> None:
+    part = face_set(rows).parts["Training"]
+    part = Faces48(part.names, part.images, part.votes, np.arange(len(part)))
+    for some in (part[np.arange(len(part)) % 2 == 1], part[np.arange(1, len(part), 2)]):
         assert some.names == part.names[1::2]
         np.testing.assert_array_equal(some.images, part.images[1::2])
+        np.testing.assert_array_equal(some.votes, part.votes[1::2])
+        np.testing.assert_array_equal(some.labels, part.labels[1::2])
 
 
 def test_no_near_duplicate_stands_on_two_sides(split: Split) -> None:
@@ -189,19 +176,68 @@ def test_every_row_is_used_or_its_removal_counted(rows: list[Row], split: Split)
     leaked = {r[0] for r in rows if r[1] == "Training" and int(r[0][1:5]) < 5}
     undecided = {r[0] for r in rows if r[3][8]}
     assert leaked | undecided <= gone
-    assert split.removed["near-duplicate of a PublicTest face"] == len(leaked)
+    assert split.removed["near-duplicate of a test face"] == len(leaked)
     assert split.removed["no expression holds the most votes"] == len(undecided)
     assert split.removed["near-duplicate within the validation part"] == len(gone - leaked - undecided)
 
 
-def test_the_split_does_not_depend_on_the_order_of_the_rows(rows: list[Row], split: Split, tmp_path: Path) -> None:
+def test_the_split_does_not_depend_on_the_order_of_the_rows(rows: list[Row], split: Split) -> None:
     for seed in range(2):
         order = np.random.default_rng(seed).permutation(len(rows))
-        assert names(split_ferplus(write(tmp_path / str(seed), [rows[i] for i in order]))) == names(split)
+        assert names(split_faces(face_set([rows[i] for i in order]))) == names(split)
 
 
-def test_more_rows_move_nobody_to_the_other_side(rows: list[Row], split: Split, tmp_path: Path) -> None:
+def test_more_rows_move_nobody_to_the_other_side(rows: list[Row], split: Split) -> None:
     more = [(f"c{s}", "Training", face(s), NEUTRAL) for s in range(5000, 5030)]
-    train, validation, _ = names(split_ferplus(write(tmp_path / "more", [*more, *rows])))
+    train, validation, _ = names(split_faces(face_set([*more, *rows])))
     assert names(split)[0] <= train
     assert names(split)[1] <= validation
+
+
+def test_copies_of_faces_held_back_leave_training_too(rows: list[Row], split: Split) -> None:
+    held_back = [(f"p{s:04}", "PrivateTest", face(s)[:, ::-1], NEUTRAL) for s in range(50, 60)]
+    train, validation, test = names(split_faces(face_set([*rows, *held_back])))
+    copied = {r[0] for r in rows if 50 <= int(r[0][1:5]) < 60}
+    assert (train, validation) == (names(split)[0] - copied, names(split)[1] - copied)
+    assert test == names(split)[2]
+
+
+def test_a_set_without_test_faces_is_split_with_an_empty_test_part(rows: list[Row], split: Split) -> None:
+    alone = split_faces(face_set([r for r in rows if r[1] == "Training"]))
+    assert len(alone.test) == 0
+    assert alone.test.images.shape == (0, 48, 48)
+    assert alone.removed["near-duplicate of a test face"] == 0
+    assert names(split)[0] <= names(alone)[0]
+
+
+@pytest.mark.parametrize(("usages", "told"), [(("PublicTest", "PrivateTest"), "PublicTest, PrivateTest"), ((), "none")])
+def test_without_training_faces_the_parts_there_are_are_named(usages: Iterable[str], told: str) -> None:
+    with pytest.raises(InputError, match=rf"no part Training \(its parts: {told}\)"):
+        split_faces(face_set([("a", usage, face(0), NEUTRAL) for usage in usages]))
+
+
+def test_faults_are_counted_and_the_first_of_each_reason_named() -> None:
+    parts = face_set([(f"a{s}", "Training", face(s), NEUTRAL) for s in range(3)]).parts
+    assert FaceSet(parts, {}).describe_faults() == "nothing left out of 3"
+    faults = {"undecodable picture": ("a.jpg", "b.jpg"), "missing picture": tuple(f"{i}.png" for i in range(1200))}
+    told = "left out 1,202 of 1,205: undecodable picture: a.jpg, b.jpg; missing picture: 0.png, 1.png, 2.png and "
+    assert FaceSet(parts, faults).describe_faults() == f"{told}1,197 more"
+
+
+def test_faults_stay_one_readable_line_whatever_the_names() -> None:
+    line = FaceSet({}, {"missing picture": ("a\nb\x1b[2J", "c" * 10_000)}).describe_faults()
+    assert line.isprintable()
+    assert len(line) < 300
+
+
+@pytest.mark.slow
+def test_the_split_of_the_shared_faces(shared: Path) -> None:
+    split = split_faces(read_faces(shared / "fer2013"))
+    assert (len(split.train), len(split.validation), len(split.test)) == (24991, 2673, 3579)
+    assert split.removed == {
+        "no expression holds the most votes": 172,
+        "near-duplicate of a test face": 569,
+        "near-duplicate within the validation part": 157,
+    }
+    digest = hashlib.sha256("\n".join(split.validation.names).encode()).hexdigest()
+    assert digest[:16] == "8e2044e7d5055033", "faces changed sides: models and figures made before do not hold"

@@ -1,142 +1,219 @@
-"""A whole small training: an epoch, a resumed one, and a model that the classifier takes."""
+"""A whole small training: epochs, a resumed run, and a model that the classifier takes."""
 
 from __future__ import annotations
 
-import argparse
-import csv
-import io
 import json
-import os
-import zipfile
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from risa_ray.errors import InputError
-from risa_ray.training.data import VOTE_COLUMNS, split_ferplus
-from risa_ray.training.export import choose_min_confidence, export
-from risa_ray.training.train import Recipe, parse_widths, train
+from risa_ray.training import train as module
+from risa_ray.training.calibration import choose_min_confidence, choose_min_face_px, fit_temperature
+from risa_ray.training.config import Recipe, TrainConfig, load_train_config
+from risa_ray.training.data import Faces48
+from risa_ray.training.run import load_state, read_split
+from risa_ray.training.train import train
+from risa_ray.training.trainer import Trainer, new_network, one_hot_labels
 from risa_ray.vision import EXPRESSIONS, ExpressionClassifier
 
-TINY = Recipe(widths=(4, 8), blocks=1, epochs=1, batch=8)
+Run = Callable[..., TrainConfig]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 smooth random faces to train and validate on, 6 to test, each of one expression, in the set's own format."""
-    folder, random = tmp_path_factory.mktemp("faces"), np.random.default_rng(0)
-    with (
-        zipfile.ZipFile(folder / "images.zip", "w") as pictures,
-        (folder / "labels.csv").open("w", newline="") as table,
-    ):
-        writer = csv.writer(table)
-        writer.writerow(["image", "usage", "fer2013", *VOTE_COLUMNS])
-        for index in range(30):
-            coarse = random.uniform(0, 255, (8, 8)).astype(np.float32)
-            face = cv2.resize(coarse, (48, 48), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
-            buffer = io.BytesIO()
-            Image.fromarray(face).save(buffer, "PNG")
-            name = f"face{index:02}.png"
-            pictures.writestr(name, buffer.getvalue())
-            ballot = [0] * len(VOTE_COLUMNS)
-            ballot[index % len(EXPRESSIONS)] = 10
-            writer.writerow([name, "Training" if index < 24 else "PublicTest", "-", *ballot])
-    split = split_ferplus(folder)
-    assert len(split.train) >= TINY.batch
-    assert len(split.validation) >= 1
-    assert len(split.test) == 6
-    return folder
+def quiet(line: str) -> None:
+    """Nobody listens."""
 
 
-def history(out: Path) -> list[dict[str, float]]:
-    rows: list[dict[str, float]] = json.loads((out / "history.json").read_text())
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+def history(config: TrainConfig) -> list[dict[str, float]]:
+    """What does not depend on the machine's speed."""
+    rows: list[dict[str, float]] = json.loads(
+        (Path(config.out) / "history.json").read_text(), parse_constant=pytest.fail
+    )
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_s")} for row in rows]
 
 
-def test_a_model_is_trained_exported_and_taken_by_the_classifier(data: Path, tmp_path: Path) -> None:
-    figures = train(data, tmp_path / "run", TINY)
-    assert figures == json.loads((tmp_path / "run" / "figures.json").read_text()) | {"recipe": figures["recipe"]}
-    assert len(history(tmp_path / "run")) == 1
-    assert np.isfinite(history(tmp_path / "run")[0]["loss"])
-    assert not list((tmp_path / "run").glob("*.part"))
-    exported = export(data, tmp_path / "run", tmp_path / "tiny.safetensors")
-    written = json.loads((tmp_path / "tiny.json").read_text(), parse_constant=pytest.fail)
-    assert written["temperature"] == exported["temperature"] == figures["temperature"]
-    classifier = ExpressionClassifier.load(str(tmp_path / "tiny.safetensors"))
-    (probabilities,) = classifier.predict([np.zeros((90, 90, 3), np.uint8)], [[[10, 10, 70, 70]]])
-    assert probabilities.shape == (1, len(EXPRESSIONS))
-    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+def interrupted(config: TrainConfig, after: int = 1) -> None:
+    """A run that is interrupted (Ctrl-C) before it has kept its next checkpoint."""
+    kept = 0
 
-
-def interrupted(data: Path, out: Path, recipe: Recipe, device: str = "cpu") -> None:
-    """A run that is interrupted (Ctrl-C) while it puts its second checkpoint in place of the first."""
-    replace_file, replaced = os.replace, 0
-
-    def interrupt(part: Path, whole: Path) -> None:
-        nonlocal replaced
-        replaced += 1
-        if replaced == 2:
+    def say(line: str) -> None:
+        nonlocal kept
+        kept += line.startswith("epoch") and "left" in line
+        if kept == after:
             raise KeyboardInterrupt
-        replace_file(part, whole)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("risa_ray.training.train.os.replace", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train(data, out, recipe, device)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, say)
 
 
-def test_a_run_resumed_from_its_checkpoint_ends_as_one_that_was_never_stopped(data: Path, tmp_path: Path) -> None:
-    recipe, whole, stopped = replace(TINY, epochs=2), tmp_path / "whole", tmp_path / "stopped"
-    train(data, whole, recipe)
-    interrupted(data, stopped, recipe)
-    assert len(torch.load(stopped / "checkpoint.pt", weights_only=False)["history"]) == 1, "the old one is whole"
-    train(data, stopped, recipe)
-    assert history(stopped) == history(whole)
-    assert (stopped / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+class TestARun:
+    def test_leaves_a_folder_with_all_that_is_known_of_it(self, tiny_run: Run) -> None:
+        config, said = tiny_run(), list[str]()
+        model = train(config, said.append)
+        folder = Path(config.out)
+        names = {"config.yaml", "history.json", "curves.png", "figures.json", "model.safetensors", "checkpoint.pt"}
+        assert {path.name for path in folder.iterdir()} == names
+        assert model == folder / "model.safetensors"
+        assert [row["epoch"] for row in history(config)] == [1, 2]
+        assert all(np.isfinite(list(row.values())).all() for row in history(config))
+        assert json.loads((folder / "figures.json").read_text())["recipe"]["seed"] == config.recipe.seed
+        with Image.open(folder / "curves.png") as picture:
+            assert picture.width >= 400
+        assert "images/s" in said[-1]
+        assert "min left" in said[-1]
+
+    def test_makes_a_model_that_the_classifier_takes(self, tiny_run: Run) -> None:
+        classifier = ExpressionClassifier.load(str(train(tiny_run(), quiet)))
+        (probabilities,) = classifier.predict([np.zeros((90, 90, 3), np.uint8)], [[[10, 10, 70, 70]]])
+        assert probabilities.shape == (1, len(EXPRESSIONS))
+        assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+    def test_resumed_from_its_checkpoint_ends_as_one_that_was_never_stopped(self, tiny_run: Run) -> None:
+        whole, stopped = tiny_run("whole", mixup=0.2, plain_epochs=1), tiny_run("stopped", mixup=0.2, plain_epochs=1)
+        train(whole, quiet)
+        interrupted(stopped)
+        assert len(load_state(Path(stopped.out) / "checkpoint.pt")["history"]) == 1
+        train(stopped, quiet)
+        assert history(stopped) == history(whole)
+        assert Path(stopped.out, "model.safetensors").read_bytes() == Path(whole.out, "model.safetensors").read_bytes()
+
+    def test_that_is_over_is_only_finished_again(self, tiny_run: Run) -> None:
+        config = tiny_run()
+        first = train(config, quiet).read_bytes()
+        checkpoint = Path(config.out, "checkpoint.pt").read_bytes()
+        assert train(config, quiet).read_bytes() == first
+        assert Path(config.out, "checkpoint.pt").read_bytes() == checkpoint
+
+    def test_refuses_the_folder_of_another(self, tiny_run: Run) -> None:
+        train(tiny_run(), quiet)
+        with pytest.raises(InputError, match="holds a run with another config; choose another 'out'"):
+            train(tiny_run(widths=(4, 4)), quiet)
+
+    def test_refuses_fewer_faces_than_a_batch(self, tiny_run: Run) -> None:
+        with pytest.raises(InputError, match=r"faces to train on, but recipe\.batch 128"):
+            train(tiny_run(batch=128), quiet)
+
+    def test_without_the_second_head(self, tiny_run: Run) -> None:
+        classifier = ExpressionClassifier.load(str(train(tiny_run(label_weight=0), quiet)))
+        assert classifier.label_probabilities(np.zeros((1, 48, 48), np.uint8)) is None
+
+    def test_learns_from_teachers(self, tiny_run: Run) -> None:
+        teacher = train(tiny_run("teacher"), quiet)
+        taught = tiny_run("taught").model_copy(update={"teachers": (str(teacher),)})
+        train(taught, quiet)
+        train(alone := tiny_run("alone"), quiet)
+        assert history(taught)[0]["loss"] != history(alone)[0]["loss"]
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+    def test_refuses_a_gpu_that_is_not_there(self, tiny_run: Run) -> None:
+        with pytest.raises(InputError, match="no GPU is usable here"):
+            train(tiny_run(gpu=True), quiet)
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+    def test_resumes_on_cuda_too(self, tiny_run: Run) -> None:
+        config = tiny_run(gpu=True)
+        interrupted(config)
+        train(config, quiet)
+        assert len(history(config)) == 2
 
 
-def test_a_finished_run_is_only_finished_again(data: Path, tmp_path: Path) -> None:
-    first = train(data, tmp_path, TINY)
-    before = (tmp_path / "checkpoint.pt").read_bytes()
-    assert train(data, tmp_path, TINY) == first
-    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+def test_learning_fits_the_faces_it_is_shown(tiny_run: Run) -> None:
+    config = tiny_run(epochs=30, batch=16, dropout=0, peak_lr=0.1)
+    train(config, quiet)
+    rows = history(config)
+    assert rows[-1]["loss"] < rows[0]["loss"] - 0.2
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(data: Path, tmp_path: Path) -> None:
-    train(data, tmp_path, TINY)
-    with pytest.raises(InputError, match="another recipe or device"):
-        train(data, tmp_path, replace(TINY, widths=(4, 4)))
+def test_the_command_line_overrides_the_config(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text("images: nowhere\nout: run\nrecipe: {widths: [4, 8], blocks: 1, epochs: 9, batch: 8}\n")
+    monkeypatch.setattr("sys.argv", ["train", str(path), "--images", str(data), "--epochs", "1"])
+    module.main()
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "run" / "model.safetensors")
+    monkeypatch.setattr("sys.argv", ["train", str(path)])
+    with pytest.raises(SystemExit) as error:
+        module.main()
+    assert error.value.code == 2
+    assert "nowhere" in capsys.readouterr().err
 
 
-def test_fewer_faces_than_a_batch_are_refused(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="fewer than a batch of 128"):
-        train(data, tmp_path, Recipe(widths=(4, 8), blocks=1, epochs=1))
+class TestWorkers:
+    def test_share_every_batch_and_see_every_face_once(self, tiny_run: Run) -> None:
+        config = tiny_run()
+        faces = read_split(config, quiet).train
+        seen: list[list[int]] = []
+        for rank in range(2):
+            trainer = Trainer(faces, config.recipe, torch.device("cpu"), rank=rank, world=2)
+            mine: list[int] = []
+            # What a worker draws from shows which faces it was given.
+            trainer._step = lambda index, chance, mine=mine: mine.extend(index.tolist()) or 0.0  # type: ignore[method-assign]
+            trainer.epoch()
+            seen.append(mine)
+        steps = len(faces) // config.recipe.batch
+        assert len(seen[0]) == len(seen[1]) == steps * config.recipe.batch // 2
+        assert len(set(seen[0] + seen[1])) == steps * config.recipe.batch
+
+    def test_recipe_that_cannot_be_shared_is_refused(self, data: Path) -> None:
+        with pytest.raises(ValueError, match="cannot be shared by 3 workers evenly"):
+            TrainConfig(images=str(data), out="run", workers=3, recipe=Recipe(batch=128))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_training_on_cuda_resumes_too(data: Path, tmp_path: Path) -> None:
-    recipe = replace(TINY, epochs=2)
-    interrupted(data, tmp_path, recipe, "cuda")
-    train(data, tmp_path, recipe, "cuda")
-    assert len(history(tmp_path)) == 2
-    assert all(np.isfinite(row["loss"]) for row in history(tmp_path))
-    with pytest.raises(InputError, match="another recipe or device"):
-        train(data, tmp_path, recipe, "cpu")
+class TestCalibration:
+    @staticmethod
+    def faces(answers: list[int]) -> Faces48:
+        votes = np.zeros((len(answers), 10), np.float32)
+        votes[np.arange(len(answers)), answers] = 10
+        n = len(answers)
+        return Faces48(tuple(map(str, range(n))), np.zeros((n, 48, 48), np.uint8), votes, np.full(n, -1))
+
+    def test_temperature_makes_confidence_what_is_right(self) -> None:
+        # Four of five right: the best single confidence is 0.8, whatever the network's scale.
+        faces = self.faces([0] * 80 + [1] * 20)
+        for scale in (2.0, 5.0):
+            logits = torch.zeros(100, 8)
+            logits[:, 0] = scale
+            confidence = torch.softmax(logits / fit_temperature(logits, faces), 1)[0, 0]
+            assert float(confidence) == pytest.approx(0.8, abs=0.02)
+
+    def test_a_model_that_is_sure_of_nothing_still_gets_a_threshold(self) -> None:
+        assert choose_min_confidence(torch.full((8, 8), 1 / 8), self.faces(list(range(8)))) == (0.2, [])
+
+    def test_the_smallest_face_loses_a_tenth_at_most(self) -> None:
+        assert choose_min_face_px({12: 0.5, 16: 0.79, 20: 0.8, 32: 0.85, 48: 0.88}) == 16.0
 
 
-def test_a_model_that_is_sure_of_nothing_still_gets_a_threshold(data: Path) -> None:
-    faces = split_ferplus(data).validation
-    threshold, curve = choose_min_confidence(torch.full((len(faces), 8), 1 / 8), faces)
-    assert (threshold, curve) == (0.2, [])
+def test_a_face_without_a_label_adds_nothing_to_the_second_loss() -> None:
+    faces = Faces48(("a", "b"), np.zeros((2, 48, 48), np.uint8), np.ones((2, 10), np.float32), np.array([3, -1]))
+    assert one_hot_labels(faces).tolist() == [[0, 0, 0, 1, 0, 0, 0], [0] * 7]
 
 
-def test_widths_on_the_command_line() -> None:
-    assert parse_widths("64,128, 256") == (64, 128, 256)
-    for wrong in ("", "64,,128", "64,x", "0", "-4"):
-        with pytest.raises(argparse.ArgumentTypeError, match="no list of widths"):
-            parse_widths(wrong)
+def test_the_shipped_configs_are_valid_and_small_enough_to_ship() -> None:
+    folder = Path(__file__).resolve().parents[2] / "configs" / "training"
+    limits = {"default": 4_000_000, "large": 12_000_000}
+    assert {path.stem for path in folder.glob("*.yaml")} == set(limits)
+    for name, limit in limits.items():
+        config = load_train_config(folder / f"{name}.yaml")
+        assert sum(p.numel() for p in new_network(config.recipe).parameters()) <= limit
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("recipe: {}", "images: is missing; add it"),
+        ("images: a\nout: b\nrecipe: {epoch: 3}", "recipe.epoch: unknown key; did you mean 'epochs'?"),
+        ("images: a\nout: b\nrecipe: {dropout: 1}", "recipe.dropout: "),
+        ("- a", "expected a mapping with 'images:'; see configs/training/ for an example"),
+    ],
+)
+def test_a_wrong_config_is_told_in_one_line(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "train.yaml").write_text(text)
+    with pytest.raises(InputError) as error:
+        load_train_config(tmp_path / "train.yaml")
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)

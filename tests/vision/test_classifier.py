@@ -14,13 +14,15 @@ import skimage.data
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from risa_ray.errors import InputError
 from risa_ray.vision import EXPRESSIONS
 from risa_ray.vision.classifier import ExpressionClassifier, crop_face, read_model
 from risa_ray.vision.expressions import valence
-from risa_ray.vision.network import FACE_SIZE
-from risa_ray.vision.preprocess import normalise
+from risa_ray.vision.model_file import ModelSettings, header
+from risa_ray.vision.network import FACE_SIZE, ExpressionNet
+from risa_ray.vision.preprocess import fit, normalise, resize
 
 Picture = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -151,12 +153,19 @@ def distribution(best: str, confidence: float) -> Floats:
     return p
 
 
+def head(yaw: float) -> Floats:
+    """Landmarks (5, 2) of a head that is turned so far, its nose tip 0.55 eye distances before its eyes."""
+    nose = 0.55 * np.sin(np.radians(yaw)) / np.cos(np.radians(yaw))
+    points = [(-0.5, 0), (0.5, 0), (nose, 0.6), (-0.4, 1.1), (0.4, 1.1)]
+    return (np.array(points, np.float32) * 30 + 200).astype(np.float32)
+
+
 @pytest.mark.parametrize(
     ("confidence", "face_px", "yaw", "reason"),
     [
         (0.9, 40, 0.0, None),
         (0.9, 40, None, None),
-        (0.31, 20, 50.0, None),
+        (0.31, 20, 49.9, None),
         (0.29, 40, 0.0, "low_confidence"),
         (0.9, 19.9, 0.0, "too_small"),
         (0.9, 40, 50.1, "turned_away"),
@@ -166,7 +175,8 @@ def distribution(best: str, confidence: float) -> Floats:
     ],
 )
 def test_decisions(tiny_model: Path, confidence: float, face_px: float, yaw: float | None, reason: str | None) -> None:
-    decision = loaded(str(tiny_model)).decide(distribution("anger", confidence), face_px, yaw)
+    landmarks = None if yaw is None else head(yaw)
+    decision = loaded(str(tiny_model)).decide(distribution("anger", confidence), face_px, landmarks)
     assert decision.abstain_reason == reason
     assert decision.expression == ("unknown" if reason else "anger")
     assert decision.confidence == pytest.approx(confidence)
@@ -174,7 +184,96 @@ def test_decisions(tiny_model: Path, confidence: float, face_px: float, yaw: flo
 
 def test_thresholds_travel_with_the_model(write_model: Callable[..., Path]) -> None:
     classifier = ExpressionClassifier.load(str(write_model(min_confidence=0.95)))
-    assert classifier.decide(distribution("fear", 0.9), 99, 0).abstain_reason == "low_confidence"
+    assert classifier.decide(distribution("fear", 0.9), 99, head(0)).abstain_reason == "low_confidence"
+
+
+def test_landmarks_that_tell_nothing_are_no_reason_to_abstain(tiny_model: Path) -> None:
+    decision = loaded(str(tiny_model)).decide(distribution("fear", 0.9), 99, np.zeros((5, 2)))
+    assert decision.expression == "fear"
+
+
+def crops_of(scale: float, size: int = FACE_SIZE, grey: bool = True) -> Picture:
+    return np.stack([crop_face(astronaut(), box, scale, size, grey) for box in FACES])
+
+
+def test_given_crops_get_what_the_boxes_get(classifier: ExpressionClassifier) -> None:
+    found = classifier.probabilities(crops_of(classifier.settings.crop_scale))
+    np.testing.assert_allclose(found, classifier.predict([astronaut()], [FACES])[0], atol=1e-5)
+    check_contract([classifier.probabilities(np.zeros((0, 48, 48), np.uint8))], [0])
+
+
+def test_given_crops_of_another_size_are_resized(classifier: ExpressionClassifier) -> None:
+    for size in (20, 96):
+        crops = crops_of(1.1, size)
+        expected = classifier.probabilities(np.stack([resize(c, FACE_SIZE) for c in crops]))
+        np.testing.assert_array_equal(classifier.probabilities(crops), expected)
+
+
+def test_given_crops_in_colour_are_read_in_grey(classifier: ExpressionClassifier) -> None:
+    grey, colour = crops_of(1.1), crops_of(1.1, grey=False)
+    np.testing.assert_allclose(classifier.probabilities(colour), classifier.probabilities(grey), atol=0.05)
+
+
+def test_thousands_of_crops_are_answered_as_a_few(tiny_model: Path) -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (600, 48, 48), np.uint8)
+    together = loaded(str(tiny_model)).probabilities(crops)
+    check_contract([together], [600])
+    picked = [0, 255, 256, 599]
+    np.testing.assert_allclose(loaded(str(tiny_model)).probabilities(crops[picked]), together[picked], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "faces",
+    [np.zeros((1, 48, 48), np.float32), np.zeros((48, 48), np.uint8), np.zeros((1, 48, 40), np.uint8),
+     np.zeros((1, 48, 48, 1), np.uint8)],
+)  # fmt: skip
+def test_what_is_no_crop_is_refused(tiny_model: Path, faces: Picture) -> None:
+    with pytest.raises(ValueError, match="faces must be uint8"):
+        loaded(str(tiny_model)).probabilities(faces)
+
+
+@pytest.fixture(scope="module")
+def two_heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with a second head, in half precision."""
+    torch.manual_seed(5)
+    state = ExpressionNet((4, 8), 1, dropout=0.0, labels=7).state_dict()
+    # large last layers, so that the answers differ clearly from face to face
+    weights = {k: v * 20 if k in ("head.3.weight", "label_head.weight") else v for k, v in state.items()}
+    halved = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
+    path = tmp_path_factory.mktemp("two") / "two.safetensors"
+    save_file(halved, path, header(ModelSettings((4, 8), 1, 1.5, 1.1, 0.3, 20.0, 50.0, labels=7)))
+    return path
+
+
+def test_labels_come_from_the_second_head(two_heads: Path) -> None:
+    crops = crops_of(1.1)
+    found = loaded(str(two_heads)).label_probabilities(crops)
+    network, _, _ = read_model(str(two_heads))
+    network.eval()
+    x = normalise(torch.from_numpy(crops).float()[:, None])
+    with torch.inference_mode():
+        logits = (network.both_heads(x)[1] + network.both_heads(x.flip(3))[1]) / 2
+    assert found is not None
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, torch.softmax(logits, 1).numpy(), atol=1e-5)
+    assert np.abs(found[0] - found[1]).max() > 0.01
+    empty = loaded(str(two_heads)).label_probabilities(crops[:0])
+    assert empty is not None
+    assert empty.shape == (0, 7)
+
+
+def test_a_model_without_a_second_head_gives_no_labels(tiny_model: Path) -> None:
+    assert loaded(str(tiny_model)).label_probabilities(crops_of(1.1)) is None
+
+
+def test_half_precision_is_read_as_float32(two_heads: Path) -> None:
+    stored, (network, _, _) = load_file(two_heads), read_model(str(two_heads))
+    assert stored["head.3.weight"].dtype == torch.float16
+    for name, value in network.state_dict().items():
+        assert value.dtype in (torch.float32, torch.int64)
+        np.testing.assert_array_equal(value.numpy(), stored[name].to(value.dtype).numpy())
+    expected = loaded(str(two_heads)).predict([astronaut()], [FACES])
+    check_contract(expected, [4])
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=8, max_size=8))
@@ -215,6 +314,18 @@ def test_the_side_is_the_geometric_mean_times_the_scale() -> None:
 def test_a_small_face_is_enlarged() -> None:
     crop = crop_face(gradient(100, 100), (40, 40, 64, 64), 1.0)
     np.testing.assert_allclose(crop.mean(0)[1:-1], 40 + (np.arange(48)[1:-1] + 0.5) / 2 - 0.5, atol=1)
+
+
+def test_a_crop_in_colour_has_the_channels_of_the_frame() -> None:
+    frame = astronaut()
+    crop = crop_face(frame, (100, 100, 164, 164), 1.0, 64, grey=False)
+    np.testing.assert_array_equal(crop, frame[100:164, 100:164])
+
+
+def test_grey_faces_for_a_model_in_colour_have_three_equal_channels() -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (2, 10, 10), np.uint8)
+    np.testing.assert_array_equal(fit(grey, 10, grey=False), np.stack([grey] * 3, -1))
+    assert fit(grey, 7, grey=False).shape == (2, 7, 7, 3)
 
 
 def test_beyond_the_edge_the_edge_repeats() -> None:

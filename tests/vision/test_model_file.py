@@ -50,12 +50,19 @@ def refusal(name: str | Path) -> str:
         min_confidence=st.floats(0, 1),
         min_face_px=st.floats(0, 100),
         max_yaw_deg=st.floats(0, 90),
+        labels=st.sampled_from([0, 7]),
     )
 )
 def test_settings_survive_the_file(tmp_path_factory: pytest.TempPathFactory, settings: ModelSettings) -> None:
     path = tmp_path_factory.getbasetemp() / "settings.safetensors"
     save_file(WEIGHTS, path, header(settings))
     assert read_settings(path) == settings
+
+
+def test_a_header_without_a_second_head_is_one_of_an_older_model(tmp_path: Path) -> None:
+    path = tmp_path / "older.safetensors"
+    save_file(WEIGHTS, path, {"risa": json.dumps(GOOD)})
+    assert read_settings(path) == ModelSettings(**GOOD | {"widths": (4, 8), "labels": 0})  # type: ignore[arg-type]
 
 
 def test_settings_are_read_without_torch(tiny_model: Path) -> None:
@@ -97,6 +104,20 @@ def test_a_missing_model_is_refused_with_the_known_names(name: str) -> None:
     assert KNOWN in line
 
 
+@pytest.mark.parametrize("name", ["own.pt", "a/b.PTH", "own.pkl", "pytorch_model.bin", "epoch.ckpt", "own.joblib"])
+def test_pickles_are_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    trap = tmp_path / name
+    trap.parent.mkdir(exist_ok=True)
+    # what pickle would do on loading: call open("ran", "w")
+    trap.write_bytes(b"cbuiltins\nopen\n(S'ran'\nS'w'\ntR.")
+    line = refusal(name)
+    assert name in line
+    assert "pickles" in line
+    assert "export the model to ONNX" in line
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_file_that_is_not_safetensors(tmp_path: Path) -> None:
     for number, content in enumerate((b"", b"hello", b"\xff" * 100)):
         path = tmp_path / f"{number}.safetensors"
@@ -121,7 +142,15 @@ def test_a_foreign_safetensors_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["no json", "[1, 2]", "3", "{}", json.dumps(GOOD | {"blocks": "many"}), json.dumps(GOOD | {"temperature": None})],
+    [
+        "no json",
+        "[1, 2]",
+        "3",
+        "{}",
+        json.dumps(GOOD | {"blocks": "many"}),
+        json.dumps(GOOD | {"temperature": None}),
+        json.dumps(GOOD | {"labels": 6}),
+    ],
 )
 def test_broken_settings(tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.safetensors"

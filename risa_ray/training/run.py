@@ -1,0 +1,171 @@
+"""The folder of a training run and the loop that fills it, alike under Ray and without."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from risa_ray.errors import InputError
+from risa_ray.training.calibration import calibrate
+from risa_ray.training.config import TrainConfig
+from risa_ray.training.data import Faces48, Split, split_faces
+from risa_ray.training.plots import write_curves
+from risa_ray.training.readers import read_faces
+from risa_ray.training.trainer import Trainer, new_network
+from risa_ray.vision.classifier import read_model
+from risa_ray.vision.model_file import header
+
+CHECKPOINT = "checkpoint.pt"
+_PROGRESS_S = 10
+
+
+class RunFolder:
+    """config.yaml, progress.log, history.json and curves.png after every epoch; in the end model.safetensors."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def progress(self) -> Path:
+        return self.path / "progress.log"
+
+    def take(self, config: TrainConfig) -> None:
+        """Make the folder this run's; one that holds the same run already is gone on with.
+
+        Raises:
+            InputError: it holds another run, or cannot be written.
+        """
+        # How many workers share the work, and where, is no part of what a run is.
+        text = yaml.safe_dump(config.model_dump(mode="json", exclude={"workers", "cpus_per_worker", "gpu", "out"}))
+        kept = self.path / "config.yaml"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if kept.exists() and kept.read_text(encoding="utf-8") != text:
+                raise InputError(f"{self.path}: holds a run with another config; choose another 'out' or remove it")
+            kept.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written ({error.strerror}); choose another 'out'") from None
+
+    def say(self, line: str) -> None:
+        with self.progress.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def epoch(self, history: list[dict[str, float]]) -> None:
+        replace_text(self.path / "history.json", json.dumps(history, indent=1))
+        write_curves(history, self.path / "curves.png")
+
+    def finish(self, trainer: Trainer, config: TrainConfig, split: Split) -> None:
+        """Calibrate the best network on validation and write it as a model that the classifier takes."""
+        strict, weights = trainer.best
+        stored = {k: in_half(v) for k, v in weights.items()}
+        network = new_network(config.recipe)
+        # Calibrated is what ships, rounding included.
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in stored.items()})
+        settings, curves = calibrate(network.eval(), config.recipe, split.validation)
+        part = self.path / "model.safetensors.part"
+        save_file(stored, part, header(settings))
+        os.replace(part, self.path / "model.safetensors")
+        figures = {
+            "validation_strict": strict,
+            "best_epoch": 1 + max(range(len(h := trainer.history)), key=lambda i: (h[i]["validation_strict"], i)),
+            "faces": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+            "removed": split.removed,
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "temperature": settings.temperature,
+            "min_confidence": settings.min_confidence,
+            "min_face_px": settings.min_face_px,
+            "recipe": config.recipe.model_dump(mode="json"),
+            **curves,
+        }
+        replace_text(self.path / "figures.json", json.dumps(figures, indent=1))
+
+
+def in_half(weights: Tensor) -> Tensor:
+    """Weights of convolutions and linear maps in half precision; statistics and biases stay as they are."""
+    return weights.half().contiguous() if weights.ndim > 1 else weights.contiguous()
+
+
+def read_split(config: TrainConfig, say: Callable[[str], None]) -> Split:
+    """The faces of a run, told what was left out of them.
+
+    Raises:
+        InputError: they cannot be read, or are too few to train or to validate on.
+    """
+    faces = read_faces(Path(config.images), Path(config.labels) if config.labels else None)
+    if faces.faults:
+        say(faces.describe_faults())
+    split = split_faces(faces)
+    if not len(split.validation):
+        raise InputError(f"{config.images}: {len(split.train)} faces leave none to validate on; add faces")
+    if len(split.train) < config.recipe.batch:
+        raise InputError(
+            f"{config.images}: {len(split.train)} faces to train on, but recipe.batch {config.recipe.batch}"
+        )
+    removed = "; ".join(f"{count:,} ({reason})" for reason, count in split.removed.items() if count)
+    say(f"{len(split.train):,} faces to train on, {len(split.validation):,} to validate on; left out: {removed or 0}")
+    return split
+
+
+def read_teachers(config: TrainConfig) -> list[nn.Module]:
+    """The networks of a config's teachers.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    return [read_model(name)[0] for name in config.teachers]
+
+
+def run_epochs(
+    trainer: Trainer,
+    validation: Faces48,
+    folder: RunFolder,
+    keep: Callable[[dict[str, float], dict[str, Any]], None],
+    say: Callable[[str], None],
+) -> None:
+    """Train to the end as the worker that keeps the books; `keep` stores each epoch's row and state."""
+    epochs = trainer.epochs
+    while not trainer.done:
+        number, said = len(trainer.history) + 1, time.monotonic()
+
+        def on_step(step: int, steps: int, loss: float, number: int = number) -> None:
+            nonlocal said
+            if time.monotonic() - said >= _PROGRESS_S:
+                said = time.monotonic()
+                say(f"epoch {number}/{epochs}  step {step}/{steps}  loss {loss:.4f}")
+
+        row = trainer.assess(trainer.epoch(on_step), validation)
+        keep(row, trainer.state())
+        folder.epoch(trainer.history)
+        say(
+            f"epoch {number}/{epochs}  loss {row['loss']:.4f}  validation {row['validation_loss']:.4f}"
+            f"  strict {row['validation_strict']:.2%}  lr {row['lr']:.4f}  {row['images_per_s']:.0f} images/s"
+            f"  {(epochs - number) * row['seconds'] / 60:.0f} min left"
+        )
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint; one that is there is replaced whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """A checkpoint: tensors and plain values; anything else in it is refused, not executed."""
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def replace_text(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, path)
