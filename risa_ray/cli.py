@@ -13,7 +13,7 @@ from rich.console import Console
 
 from risa_ray.config import ChainConfig, load_config, redact
 from risa_ray.errors import InputError
-from risa_ray.inputs import Unit, config_for, recordings_of, units_of
+from risa_ray.inputs import Unit, config_for, recordings_of, refuse_job_folder, units_of
 from risa_ray.store.errors import StoreError
 
 app = typer.Typer(
@@ -259,6 +259,7 @@ def train(
     chosen = override(load_train_config(config), images=images, labels=labels, out=out, epochs=epochs)
     from risa_ray.training.distributed import train as run
 
+    refuse_job_folder(chosen.out, "out")
     connect(address, show_worker_logs=False)
     print(f"model: {run(chosen, lambda line: print(line, flush=True))}")
 
@@ -327,6 +328,23 @@ def bench_memory(
 
     check_output(out)
     write_json(run(frames, detector), out)
+
+
+@bench.command("classifier")
+def bench_classifier(
+    model: ModelName = "default",
+    faces: Annotated[int, typer.Option(help="Faces in a batch.", min=1)] = 16,
+    repeats: Annotated[int, typer.Option(help="Turns of each side, interleaved.", min=1)] = 50,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of both sides; default: all cores.")] = None,
+    min_face_size: MinFace = 40,
+    out: Annotated[Path | None, typer.Option(help="File for the JSON; default: standard output.")] = None,
+) -> None:
+    """Milliseconds per face against one MTCNN pass at 640x360."""
+    from risa_ray.benchmarks.classifier import bench_classifier as run
+
+    check_output(out)
+    threads = threads or len(os.sched_getaffinity(0))
+    write_json(run(model, faces, repeats, threads, min_face_size), out)
 
 
 def check_output(out: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,17 @@ class Unit:
     key: str
     store: StoreConfig
     camera: CameraConfig
+
+
+def refuse_job_folder(path: str, what: str) -> None:
+    """Within a submitted job the working folder is Ray's copy, which goes with the job: nothing that is to last.
+
+    Raises:
+        InputError: `path` lies there.
+    """
+    submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    if submitted and not is_url(path) and Path(path).resolve().is_relative_to(Path.cwd()):
+        raise InputError(f"{path}: lies in the job's working folder, which Ray deletes; give an absolute {what}")
 
 
 def units_of(config: ChainConfig) -> list[Unit]:

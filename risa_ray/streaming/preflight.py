@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
-from risa_ray.config import ChainConfig, is_url, redact
+from risa_ray.config import ChainConfig, redact
 from risa_ray.errors import InputError, SourceError
-from risa_ray.inputs import Unit, units_of
+from risa_ray.inputs import Unit, refuse_job_folder, units_of
 from risa_ray.sources import create_source
 from risa_ray.sources.base import Source
 from risa_ray.store.paths import ensure_writable
@@ -47,13 +45,6 @@ def preflight(config: ChainConfig, units: Sequence[Unit] | None = None) -> dict[
             raise InputError(f"camera {camera.id}: dlib is not installed; install the extra 'dlib' or choose mtcnn")
         sources[unit.key] = source
     read_settings(model_path(config.pipeline.model))
-    _check_data(config.data)
+    refuse_job_folder(config.data, "data path")
+    ensure_writable(config.data)
     return sources
-
-
-def _check_data(data: str) -> None:
-    """Within a submitted job the working folder is Ray's copy, which goes with the job: data must not lie in it."""
-    submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    if submitted and not is_url(data) and Path(data).resolve().is_relative_to(Path.cwd()):
-        raise InputError(f"{data}: lies in the job's working folder, which Ray deletes; give an absolute data path")
-    ensure_writable(data)

@@ -10,8 +10,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from support import assert_every_frame_once, rows
+
+from risa_ray.vision import EXPRESSIONS
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -88,6 +92,23 @@ def test_a_batch_is_run_by_a_job(dashboard: str, clip: Path, tmp_path: Path) -> 
     done = submit(dashboard, "batch", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_every_frame_once(tmp_path, clip.stem, 40)
+
+
+def test_a_model_is_trained_by_a_job(dashboard: str, tmp_path: Path) -> None:
+    for number in range(40):
+        folder = tmp_path / "faces" / EXPRESSIONS[number % 8]
+        folder.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (60, 50), np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), noise)
+    config = tmp_path / "train.yaml"
+    config.write_text("images: faces\nout: run\nworkers: 2\nrecipe: {widths: [4], blocks: 1, epochs: 1, batch: 8}\n")
+    done = submit(dashboard, "train", "jobs/train.py", str(config))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "epoch 1/1" in done.stdout
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    lost = submit(dashboard, "lost", "jobs/train.py", str(config), "--out", "run")
+    assert lost.returncode != 0
+    assert "give an absolute out" in lost.stdout
 
 
 def test_bad_input_ends_the_job_with_one_line(dashboard: str, tmp_path: Path) -> None:
