@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from risa_ray.config import ChainConfig, load_config, redact
-from risa_ray.errors import InputError
+from risa_ray.errors import InputError, RunError
 from risa_ray.inputs import Unit, config_for, recordings_of, refuse_job_folder, units_of
 from risa_ray.store.errors import StoreError
 
@@ -42,7 +42,7 @@ def main() -> None:
     except InputError as error:
         print(f"risa: {error}", file=sys.stderr)
         sys.exit(2)
-    except StoreError as error:
+    except (StoreError, RunError) as error:
         print(f"risa: {error}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
@@ -255,13 +255,18 @@ def train(
     """Train an expression model on Ray Train; the same command goes on where it stopped."""
     from risa_ray.streaming.cluster import connect
     from risa_ray.training.config import load_train_config, override
+    from risa_ray.training.distributed import train as run
+    from risa_ray.training.run import prepare
 
     chosen = override(load_train_config(config), images=images, labels=labels, out=out, epochs=epochs)
-    from risa_ray.training.distributed import train as run
-
     refuse_job_folder(chosen.out, "out")
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    prepared = prepare(chosen, say)
     connect(address, show_worker_logs=False)
-    print(f"model: {run(chosen, lambda line: print(line, flush=True))}")
+    print(f"model: {run(prepared, say)}")
 
 
 @app.command()
@@ -284,6 +289,8 @@ def evaluate(
     from risa_ray.training.evaluate import summary
     from risa_ray.training.plots import write_plots
 
+    if plots is not None:
+        make_folder(plots)
     console = Console(stderr=True)
     with console.status("reading the faces") as status:
         result = run(
@@ -355,6 +362,18 @@ def check_output(out: Path | None) -> None:
     """
     if out is not None and not out.resolve().parent.is_dir():
         raise InputError(f"{out}: there is no folder {out.parent}; create it first")
+
+
+def make_folder(path: Path) -> None:
+    """Make an output folder, before the work and not after it.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made a folder ({error.strerror}); choose another") from None
 
 
 def write_json(result: dict[str, Any], out: Path | None) -> None:

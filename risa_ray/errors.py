@@ -11,5 +11,9 @@ class SourceError(InputError):
     """A source that cannot be opened, or a file with nothing to read."""
 
 
+class RunError(Exception):
+    """Work that failed on its way, with what to do about it. The command exits with code 1."""
+
+
 class BrokenSourceError(Exception):
     """A source that broke off while it was read: what came before it is kept."""

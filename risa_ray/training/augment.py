@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -15,6 +17,17 @@ def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Ten
 
 def _random(n: int, generator: torch.Generator) -> Tensor:
     return torch.rand(n, generator=generator, device=generator.device)
+
+
+def reduced(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    """Pictures uint8 (n, s, s) averaged down to a side of `size` pixels and enlarged again (bilinear), same shape."""
+    side = images.shape[1]
+    if size >= side:
+        return images
+    pictures = torch.from_numpy(images).float().unsqueeze(1)
+    small = functional.interpolate(pictures, size=(size, size), mode="area").round()
+    large = functional.interpolate(small, size=(side, side), mode="bilinear").round().clamp(0, 255)
+    return np.asarray(large.squeeze(1).to(torch.uint8).numpy(), np.uint8)
 
 
 def augment(faces: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from risa_ray.training.augment import reduced
 from risa_ray.training.config import Recipe
 from risa_ray.training.data import Faces48, argmax_rule, drop_single_votes
 from risa_ray.training.trainer import logits_of, strict_accuracy
@@ -40,7 +41,8 @@ def calibrate(network: ExpressionNet, recipe: Recipe, validation: Faces48) -> tu
         max_yaw_deg=MAX_YAW_DEG,
         labels=0 if network.label_head is None else network.label_head.out_features,
     )
-    return settings, {"coverage_accuracy": curve, "strict_by_size": by_size}
+    reached = any(point["accuracy"] >= _WANTED_ACCURACY for point in curve)
+    return settings, {"wanted_accuracy_reached": reached, "coverage_accuracy": curve, "strict_by_size": by_size}
 
 
 def fit_temperature(logits: Tensor, faces: Faces48) -> float:
@@ -85,15 +87,7 @@ def choose_min_confidence(probabilities: Tensor, faces: Faces48) -> tuple[float,
 
 def accuracy_by_size(model: nn.Module, faces: Faces48) -> dict[int, float]:
     """Strict accuracy when the pictures are reduced to a side of so many pixels and enlarged again."""
-    result = {}
-    for size in _SIZES:
-        pictures = torch.from_numpy(faces.images).float().unsqueeze(1)
-        if size < FACE_SIZE:
-            small = functional.interpolate(pictures, size=(size, size), mode="area").round()
-            pictures = functional.interpolate(small, size=(FACE_SIZE, FACE_SIZE), mode="bilinear")
-        reduced = pictures.squeeze(1).round().clamp(0, 255).to(torch.uint8).numpy()
-        result[size] = strict_accuracy(logits_of(model, reduced), faces)
-    return result
+    return {size: strict_accuracy(logits_of(model, reduced(faces.images, size)), faces) for size in _SIZES}
 
 
 def choose_min_face_px(by_size: dict[int, float]) -> float:

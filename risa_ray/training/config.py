@@ -16,12 +16,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Recipe(Model):
-    """How a network is trained; two runs with the same recipe on the same faces differ by rounding alone.
+    """How a network is trained. Runs of the same recipe, faces, workers and kind of device differ by rounding alone.
 
     Attributes:
         widths, blocks, dropout: shape of the network, see `ExpressionNet`.
-        batch: faces per step, of all workers together.
-        peak_lr, weight_decay: of SGD with Nesterov momentum 0.9 in one cycle (Smith and Topin 2019).
+        batch: faces per step, of all workers together; batch normalisation sees a worker's share of it.
+        peak_lr, weight_decay: of SGD with Nesterov momentum in one cycle, the momentum falling from 0.95 to 0.85 and
+            rising again (Smith and Topin 2019).
         ema: momentum of the averaged weights, which are what is kept (Polyak and Juditsky 1992).
         label_weight: weight of the second head's loss, on the original FER-2013 labels; 0 trains without it.
         mixup: alpha of mixup (Zhang et al. 2018); 0 for none.
@@ -41,7 +42,7 @@ class Recipe(Model):
     mixup: float = Field(default=0, ge=0)
     plain_epochs: int = Field(default=10, ge=0)
     teacher_weight: Share = 0.5
-    seed: int = Field(default=7, ge=0)
+    seed: int = Field(default=7, ge=0, lt=2**32)
 
 
 class TrainConfig(Model):

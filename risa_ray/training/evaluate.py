@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional
 
 from risa_ray.errors import InputError
 from risa_ray.training import metrics
+from risa_ray.training.augment import reduced
 from risa_ray.training.data import (
     FER2013_LABELS,
     Faces48,
@@ -40,6 +39,10 @@ RULES = {
     "fer2013": "every face with one of the seven original labels",
 }
 """Which faces a figure is about: strict unless its name tells; kl, coverage_curve and answered are on argmax."""
+LABEL_RULES = dict.fromkeys(("strict", "argmax"), "no votes are given: every face whose one label is an expression") | {
+    "fer2013": RULES["fer2013"]
+}
+"""The same for data without votes, where the figures are no FER+ figures."""
 _BATCH = 256
 
 
@@ -83,7 +86,8 @@ def evaluate(
         "n": len(faces),
         "faults": {reason: list(names) for reason, names in face_set.faults.items()},
         "left_out": face_set.describe_faults(),
-        "rules": RULES,
+        "votes": has_votes(faces),
+        "rules": RULES if has_votes(faces) else LABEL_RULES,
         **figures_of(faces, classifier, detector, progress),
     }
 
@@ -147,13 +151,11 @@ def _argmax_figures(faces: Faces48, probabilities: Floats, truth: Ints, min_conf
     votes, p = faces.votes[keep], probabilities[keep]
     confidence = p.max(1)
     right: Bools = p.argmax(1) == truth[keep]
-    # Where each face has its votes in one column there is no spread of votes to compare with: labels stood in.
-    spread = bool(((votes > 0).sum(1) > 1).any())
     return {
         "n_argmax": len(votes),
         "argmax_accuracy": metrics.accuracy(right),
         "ece_argmax": metrics.calibration_error(metrics.reliability(confidence, right)),
-        "kl": metrics.divergence(soft_targets(votes), p) if spread else None,
+        "kl": metrics.divergence(soft_targets(votes), p) if has_votes(faces) else None,
         "coverage_curve": metrics.coverage_curve(confidence, right),
         "answered": metrics.coverage_curve(confidence, right, [min_confidence])[0],
     }
@@ -198,15 +200,6 @@ def _by_size(
     return result
 
 
-def reduced(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
-    """Pictures uint8 (n, s, s) averaged down to a side of `size` pixels and enlarged again (bilinear), same shape."""
-    side = images.shape[1]
-    pictures = torch.from_numpy(images).float().unsqueeze(1)
-    small = functional.interpolate(pictures, size=(size, size), mode="area").round()
-    large = functional.interpolate(small, size=(side, side), mode="bilinear").round().clamp(0, 255)
-    return np.asarray(large.squeeze(1).to(torch.uint8).numpy(), np.uint8)
-
-
 def _end_to_end(
     images: npt.NDArray[np.uint8],
     given: Floats,
@@ -220,6 +213,11 @@ def _end_to_end(
         return dict.fromkeys(names)
     found = find_and_classify(images, detector, classifier, progress=lambda done, n: report("end to end", done, n))
     return {"detector": detector.name, **end_to_end_figures(found, given, truth)}
+
+
+def has_votes(faces: Faces48) -> bool:
+    """Whether the faces have votes; where a label stands in for them, each face has all in one column."""
+    return bool(((faces.votes > 0).sum(1) > 1).any())
 
 
 def _in_batches(
@@ -242,12 +240,21 @@ def _silent(what: str, done: int, n: int) -> None:
     del what, done, n
 
 
+def _accuracies(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    strict, argmax = (_percent(result[f"{rule}_accuracy"]) for rule in ("strict", "argmax"))
+    if not result["votes"]:
+        return [("accuracy, given labels", strict, f"{result['n_strict']:,} faces; no votes, so no FER+ rule")]
+    return [
+        ("accuracy, strict rule", strict, f"{result['n_strict']:,} faces"),
+        ("accuracy, argmax rule", argmax, f"{result['n_argmax']:,} faces"),
+    ]
+
+
 def summary(result: dict[str, Any]) -> str:
     """The figures of `evaluate` as a table for the terminal, accuracies in percent with their 95 % interval."""
     answered = result["answered"]
     rows = [
-        ("accuracy, strict rule", _percent(result["strict_accuracy"]), f"{result['n_strict']:,} faces"),
-        ("accuracy, argmax rule", _percent(result["argmax_accuracy"]), f"{result['n_argmax']:,} faces"),
+        *_accuracies(result),
         ("accuracy, 7 labels", _percent(result["fer2013_accuracy"]), _label_note(result)),
         ("macro F1", _plain(result["macro_f1"]), "strict rule"),
         ("ECE", _plain(result["ece"]), f"strict rule; argmax rule {_plain(result['ece_argmax'])}"),

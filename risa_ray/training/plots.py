@@ -135,13 +135,17 @@ def _subject(result: dict[str, Any]) -> str:
     return f"{result['model_id']} on {result['usage']}"
 
 
+def _rule(result: dict[str, Any]) -> str:
+    return "strict rule" if result["votes"] else "no votes"
+
+
 def _confusion(result: dict[str, Any], path: Path) -> Path:
     names, counts = result["confusion"]["classes"], result["confusion"]["counts"]
     left, top, cell = 118, 128, 82
     sheet = _Sheet(
         top + cell * len(names) + 24,
-        "What was answered, by what the raters saw",
-        f"{_subject(result)}; strict rule; share of the row, and faces",
+        "What was answered, by what the raters saw" if result["votes"] else "What was answered, by the given labels",
+        f"{_subject(result)}; {_rule(result)}; share of the row, and faces",
     )
     for i, name in enumerate(names):
         sheet.text((left - 10, top + (i + 0.5) * cell), name, 14, "rm")
@@ -171,7 +175,7 @@ def _reliability(result: dict[str, Any], path: Path) -> Path:
     sheet = _Sheet(
         760,
         f"Confidence against accuracy: calibration error {result['ece']:.3f}",
-        f"{_subject(result)}; strict rule; dashes: confidence as good as its word; lines: 95 % interval",
+        f"{_subject(result)}; {_rule(result)}; dashes: confidence as good as its word; lines: 95 % interval",
     )
     axes = _Axes(sheet, (90, 120, 770, 540), (0, 1), (0, 1))
     axes.draw("", "accuracy", _share, _share)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pickle
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from torch import Tensor, nn
 from risa_ray.errors import InputError
 from risa_ray.training.calibration import calibrate
 from risa_ray.training.config import TrainConfig
-from risa_ray.training.data import Faces48, Split, split_faces
+from risa_ray.training.data import Faces48, Split, split_faces, strict_rule
 from risa_ray.training.plots import write_curves
 from risa_ray.training.readers import read_faces
 from risa_ray.training.trainer import Trainer, new_network
@@ -29,7 +32,7 @@ _PROGRESS_S = 10
 
 
 class RunFolder:
-    """config.yaml, progress.log, history.json and curves.png after every epoch; in the end model.safetensors."""
+    """config.yaml and progress.log; history.json and curves.png after every epoch; in the end model.safetensors."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,28 +47,53 @@ class RunFolder:
         Raises:
             InputError: it holds another run, or cannot be written.
         """
-        # How many workers share the work, and where, is no part of what a run is.
-        text = yaml.safe_dump(config.model_dump(mode="json", exclude={"workers", "cpus_per_worker", "gpu", "out"}))
+        # As it lies in the folder it can be run again.
+        text = yaml.safe_dump(config.model_dump(mode="json") | {"out": "."})
         kept = self.path / "config.yaml"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._lock()
             if kept.exists() and kept.read_text(encoding="utf-8") != text:
                 raise InputError(f"{self.path}: holds a run with another config; choose another 'out' or remove it")
             kept.write_text(text, encoding="utf-8")
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror}); choose another 'out'") from None
 
+    def _lock(self) -> None:
+        """Keep other processes out until this one ends."""
+        self._held = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{self.path}: another process trains in it; wait, or choose another 'out'") from None
+
+    def refuse_other(self, name: str, way_on: str) -> None:
+        """The two ways to train keep their checkpoints apart, so a run is gone on with as it was begun.
+
+        Raises:
+            InputError: there is a checkpoint of the other way.
+        """
+        if (self.path / name).exists():
+            raise InputError(f"{self.path}: holds a run that was begun in another way; go on with {way_on}")
+
     def say(self, line: str) -> None:
         with self.progress.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def epoch(self, history: list[dict[str, float]]) -> None:
-        replace_text(self.path / "history.json", json.dumps(history, indent=1))
+        replace_text(self.path / "history.json", json.dumps(history, indent=1, allow_nan=False))
         write_curves(history, self.path / "curves.png")
 
-    def finish(self, trainer: Trainer, config: TrainConfig, split: Split) -> None:
-        """Calibrate the best network on validation and write it as a model that the classifier takes."""
-        strict, weights = trainer.best
+    def finish(
+        self, best: tuple[float, dict[str, Tensor]], history: list[dict[str, float]], config: TrainConfig, split: Split
+    ) -> None:
+        """Calibrate the best network on validation and write it as a model that the classifier takes.
+
+        Args:
+            best: strict accuracy on validation, and weights.
+        """
+        self.epoch(history)
+        strict, weights = best
         stored = {k: in_half(v) for k, v in weights.items()}
         network = new_network(config.recipe)
         # Calibrated is what ships, rounding included.
@@ -76,7 +104,7 @@ class RunFolder:
         os.replace(part, self.path / "model.safetensors")
         figures = {
             "validation_strict": strict,
-            "best_epoch": 1 + max(range(len(h := trainer.history)), key=lambda i: (h[i]["validation_strict"], i)),
+            "best_epoch": max(history, key=lambda row: (row["validation_strict"], row["epoch"]))["epoch"],
             "faces": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
             "removed": split.removed,
             "parameters": sum(p.numel() for p in network.parameters()),
@@ -84,14 +112,45 @@ class RunFolder:
             "min_confidence": settings.min_confidence,
             "min_face_px": settings.min_face_px,
             "recipe": config.recipe.model_dump(mode="json"),
+            "workers": config.workers,
+            "gpu": config.gpu,
+            "torch": torch.__version__,
             **curves,
         }
-        replace_text(self.path / "figures.json", json.dumps(figures, indent=1))
+        replace_text(self.path / "figures.json", json.dumps(figures, indent=1, allow_nan=False))
 
 
 def in_half(weights: Tensor) -> Tensor:
     """Weights of convolutions and linear maps in half precision; statistics and biases stay as they are."""
     return weights.half().contiguous() if weights.ndim > 1 else weights.contiguous()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run of which everything has been read and checked that can be before it starts."""
+
+    config: TrainConfig
+    split: Split
+    folder: RunFolder
+
+
+def prepare(config: TrainConfig, say: Callable[[str], None]) -> Prepared:
+    """Read the faces, look for the teachers, take the run's folder.
+
+    Args:
+        say: told what was left out of the faces.
+
+    Raises:
+        InputError: the faces, a teacher or the run folder is no good.
+    """
+    read_teachers(config)
+    split = read_split(config, say)
+    if config.recipe.label_weight and not (split.train.labels >= 0).any():
+        say("no face has an original FER-2013 label: trained without the second head")
+        config = config.model_copy(update={"recipe": config.recipe.model_copy(update={"label_weight": 0.0})})
+    folder = RunFolder(Path(config.out))
+    folder.take(config)
+    return Prepared(config, split, folder)
 
 
 def read_split(config: TrainConfig, say: Callable[[str], None]) -> Split:
@@ -104,8 +163,10 @@ def read_split(config: TrainConfig, say: Callable[[str], None]) -> Split:
     if faces.faults:
         say(faces.describe_faults())
     split = split_faces(faces)
-    if not len(split.validation):
-        raise InputError(f"{config.images}: {len(split.train)} faces leave none to validate on; add faces")
+    if not strict_rule(split.validation.votes).any():
+        raise InputError(
+            f"{config.images}: of {len(split.train)} faces none is left to validate on that raters agree on; add faces"
+        )
     if len(split.train) < config.recipe.batch:
         raise InputError(
             f"{config.images}: {len(split.train)} faces to train on, but recipe.batch {config.recipe.batch}"
@@ -160,8 +221,16 @@ def save_state(state: dict[str, Any], path: Path) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """A checkpoint: tensors and plain values; anything else in it is refused, not executed."""
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    """A checkpoint: tensors and plain values; anything else in it is refused, not executed.
+
+    Raises:
+        InputError: it is none, or damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise InputError(f"{path}: not a whole checkpoint ({reason}); remove it to start anew") from None
     return state
 
 

@@ -8,33 +8,35 @@ On a GPU where the config says `gpu: true`; goes on from the run folder's checkp
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from risa_ray.errors import InputError
-from risa_ray.training.config import TrainConfig, load_train_config, override
-from risa_ray.training.run import CHECKPOINT, RunFolder, load_state, read_split, read_teachers, run_epochs, save_state
+from risa_ray.errors import InputError, RunError
+from risa_ray.training.config import load_train_config, override
+from risa_ray.training.run import CHECKPOINT, Prepared, load_state, prepare, read_teachers, run_epochs, save_state
 from risa_ray.training.trainer import Trainer
 
 
-def train(config: TrainConfig, say: Callable[[str], None]) -> Path:
+def train(run: Prepared, say: Callable[[str], None]) -> Path:
     """Train as a single worker.
 
     Returns:
         The model file.
 
     Raises:
-        InputError: the faces, a teacher or the run folder is no good, or there is no GPU though the config wants one.
+        InputError: there is no GPU though the config wants one, or the folder's checkpoint is no good.
+        RunError: the training diverged.
     """
+    config, folder = run.config, run.folder
     if config.gpu and not torch.cuda.is_available():
         raise InputError("gpu: true, but no GPU is usable here; set it to false")
-    folder, teachers, split = RunFolder(Path(config.out)), read_teachers(config), read_split(config, say)
-    folder.take(config)
+    folder.refuse_other("checkpoints", "`risa train`")
     device = torch.device("cuda" if config.gpu else "cpu")
-    trainer = Trainer(split.train, config.recipe, device, teachers=teachers)
+    trainer = Trainer(run.split.train, config.recipe, device, teachers=read_teachers(config))
     checkpoint = folder.path / CHECKPOINT
     if checkpoint.exists():
         trainer.restore(load_state(checkpoint))
@@ -42,8 +44,12 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Path:
     def keep(row: dict[str, float], state: dict[str, Any]) -> None:
         save_state(state, checkpoint)
 
-    run_epochs(trainer, split.validation, folder, keep, say)
-    folder.finish(trainer, config, split)
+    def tell(line: str) -> None:
+        folder.say(line)
+        say(line)
+
+    run_epochs(trainer, run.split.validation, folder, keep, tell)
+    folder.finish(trainer.best, trainer.history, config, run.split)
     return folder.path / "model.safetensors"
 
 
@@ -57,9 +63,15 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     try:
         config = override(load_train_config(arguments.pop("config")), **arguments)
-        print(train(config, lambda line: print(line, flush=True)))
+        print(train(prepare(config, _say), _say))
     except InputError as error:
         parser.error(str(error))
+    except RunError as error:
+        sys.exit(f"{parser.prog}: {error}")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

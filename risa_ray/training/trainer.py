@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from risa_ray.errors import InputError
+from risa_ray.errors import InputError, RunError
 from risa_ray.training.augment import augment
 from risa_ray.training.config import Recipe
 from risa_ray.training.data import FER2013_LABELS, Faces48, drop_single_votes, soft_targets, strict_rule
@@ -50,6 +51,10 @@ class _Heads(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return (self.network(x), None) if self.network.label_head is None else self.network.both_heads(x)
+
+
+_COMMON = 2**31
+"""Stands for a rank that no worker has."""
 
 
 class Trainer:
@@ -92,8 +97,10 @@ class Trainer:
         self.averaged = copy.deepcopy(self._network)
         self._optimizer = _optimizer(self._network, recipe)
         self._steps = len(faces) // recipe.batch
+        total = max(3, recipe.epochs * self._steps)
+        # With a warm-up or a descent of no length OneCycleLR divides by zero.
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, recipe.peak_lr, total_steps=recipe.epochs * self._steps, pct_start=0.2, div_factor=15
+            self._optimizer, recipe.peak_lr, total, pct_start=max(0.2, 2 / total), div_factor=15
         )
         self.history: list[dict[str, float]] = []
         self.best = (0.0, _copy_of(self.averaged))
@@ -114,11 +121,16 @@ class Trainer:
 
         Returns:
             Loss (mean of this worker's share), learning rate, seconds, and faces per second of all workers.
+
+        Raises:
+            RunError: the training has diverged.
         """
         began, recipe, total = time.perf_counter(), self._recipe, 0.0
         self._model.train()
         number = len(self.history)
-        order = torch.randperm(len(self._images), generator=torch.Generator().manual_seed(recipe.seed + number))
+        # The order is common to all workers, chance is each one's own.
+        common = torch.Generator().manual_seed(_seed(recipe.seed, number, _COMMON))
+        order = torch.randperm(len(self._images), generator=common)
         torch.manual_seed(_seed(recipe.seed, number, self._rank))
         chance = torch.Generator(self._device).manual_seed(_seed(recipe.seed, number, self._rank))
         for step in range(self._steps):
@@ -126,6 +138,8 @@ class Trainer:
             total += self._step(batch.to(self._device), chance)
             _average(self.averaged, self._network, min(recipe.ema, (s := number * self._steps + step + 1) / (s + 10)))
             on_step(step + 1, self._steps, total / (step + 1))
+        if not math.isfinite(total):
+            raise RunError(f"epoch {number + 1}: the loss is no number any more; lower recipe.peak_lr and start anew")
         seconds = time.perf_counter() - began
         return {
             "loss": total / self._steps,

@@ -197,7 +197,7 @@ class ExpressionClassifier:
             reason = "too_small"
         elif yaw is not None and abs(yaw) > self.settings.max_yaw_deg:
             reason = "turned_away"
-        elif confidence < self.settings.min_confidence:
+        elif not confidence >= self.settings.min_confidence:
             reason = "low_confidence"
         return Decision("unknown" if reason else EXPRESSIONS[best], confidence, reason)
 

@@ -189,12 +189,17 @@ def resolve_device(device: str) -> str:
     """ "auto" becomes "cuda" where there is one, else "cpu".
 
     Raises:
-        InputError: a GPU is asked for and there is none.
+        InputError: there is no such device, or no such GPU here.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device != "cpu" and not torch.cuda.is_available():
-        raise InputError(f"device {device!r}: no GPU is usable here; use 'cpu' or 'auto'")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"device {device!r}: no such device; use 'cpu', 'cuda', 'cuda:1' or 'auto'") from None
+    there = torch.cuda.device_count()
+    if wanted.type != "cpu" and (wanted.index or 0) >= there:
+        raise InputError(f"device {device!r}: {'no such' if there else 'no'} GPU is usable here; use 'cpu' or 'auto'")
     return device
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -58,6 +59,10 @@ def read_settings(path: Path) -> ModelSettings | OnnxSettings:
     return read_onnx_settings(path) if is_onnx(path) else read_own_settings(path)
 
 
+_ABOVE_0 = ("temperature", "crop_scale")
+_FROM_0 = ("min_confidence", "min_face_px", "max_yaw_deg")
+
+
 def read_own_settings(path: Path) -> ModelSettings:
     """The settings of a model that RISA made.
 
@@ -77,15 +82,14 @@ def read_own_settings(path: Path) -> ModelSettings:
         labels = int(raw.get("labels", 0))
         if labels not in (0, SECOND_HEAD):
             raise ValueError(f"a second head of {labels} labels; it has {SECOND_HEAD} or is not there")
+        numbers = {name: float(raw[name]) for name in (*_ABOVE_0, *_FROM_0)}
+        if wrong := [n for n, value in numbers.items() if not 0 <= value < math.inf or (n in _ABOVE_0 and not value)]:
+            raise ValueError(f"{wrong[0]} is {numbers[wrong[0]]}")
         return ModelSettings(
             widths=tuple(int(w) for w in raw["widths"]),
             blocks=int(raw["blocks"]),
-            temperature=float(raw["temperature"]),
-            crop_scale=float(raw["crop_scale"]),
-            min_confidence=float(raw["min_confidence"]),
-            min_face_px=float(raw["min_face_px"]),
-            max_yaw_deg=float(raw["max_yaw_deg"]),
             labels=labels,
+            **numbers,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"model {path}: its RISA settings cannot be read ({error}); {_way_out()}") from None

@@ -13,10 +13,19 @@ import pytest
 
 from risa_ray.errors import InputError
 from risa_ray.training.config import TrainConfig
-from risa_ray.training.distributed import train
+from risa_ray.training.run import prepare
 from risa_ray.vision import ExpressionClassifier
 
+# Training alone runs on machines without Ray.
+pytest.importorskip("ray")
+
 Run = Callable[..., TrainConfig]
+
+
+def train(config: TrainConfig, say: Callable[[str], None]) -> Path:
+    from risa_ray.training.distributed import train as train_prepared
+
+    return train_prepared(prepare(config, say), say)
 
 
 def history(config: TrainConfig) -> list[dict[str, float]]:
@@ -35,6 +44,7 @@ def test_two_workers_train_one_model_and_one_that_is_killed_is_started_again(clu
 
     model = train(config, say)
     assert len(killed) == 2
+    assert any(line.startswith("going on after epoch ") and not line.endswith(" 0") for line in said)
     assert [row["epoch"] for row in history(config)] == [1, 2, 3, 4]
     assert ExpressionClassifier.load(str(model)).model_id.startswith("model@")
     # Run again after its end it has nothing left to do.
