@@ -19,7 +19,9 @@ VIDEO_SUFFIXES = frozenset(
         *("h264", "h265", "hevc", "mjpeg"),
     )
 )
-PICTURE_SUFFIXES = frozenset(f".{suffix}" for suffix in ("jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff"))
+PICTURE_SUFFIXES = frozenset(
+    f".{suffix}" for suffix in ("jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff", "ppm", "pgm")
+)
 
 
 @dataclass(frozen=True)

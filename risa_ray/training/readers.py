@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from risa_ray.errors import InputError
-from risa_ray.sources.images import SUFFIXES
+from risa_ray.inputs import PICTURE_SUFFIXES
 from risa_ray.training.data import CLASS_WORDS, FER2013_EXPRESSIONS, VOTE_COLUMNS, Faces48, FaceSet
 from risa_ray.vision.network import FACE_SIZE
 
@@ -336,7 +336,7 @@ def _read_classes(images: Path, pictures: _Pictures) -> FaceSet:
     faces = _Collector(images)
     for name in pictures.names:
         *folders, file = name.split("/")
-        if Path(file).suffix.lower() not in SUFFIXES:
+        if Path(file).suffix.lower() not in PICTURE_SUFFIXES:
             continue
         words = [_key(folder) for folder in reversed(folders)]
         with faces.leaving_out(name):

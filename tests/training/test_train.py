@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -206,6 +208,24 @@ def test_the_command_line_overrides_the_config(
         module.main()
     assert error.value.code == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_training_needs_neither_ray_nor_the_store_nor_video() -> None:
+    blocked = (
+        "ray",
+        "facenet_pytorch",
+        "duckdb",
+        "pyarrow",
+        "openvino",
+        "deltalake",
+        "av",
+        "plotly",
+        "typer",
+        "skimage",
+    )
+    program = f"import sys\nfor name in {blocked}: sys.modules[name] = None\nimport risa_ray.training.train"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 class TestWorkers:
