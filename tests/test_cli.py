@@ -138,7 +138,8 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+    "number",
+    [signal.SIGKILL, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGINT))],
 )
 def test_an_interrupted_file_resumes_without_loss_or_doubles(number: int, long_clip: Path, tmp_path: Path) -> None:
     process = _start(long_clip, tmp_path)
