@@ -17,7 +17,8 @@ from PIL import Image as Pictures
 from risa_ray.config import CameraConfig, load_config
 from risa_ray.errors import BrokenSourceError, InputError, SourceError
 from risa_ray.frames import FaceRow, Frame, Image, Outcome
-from risa_ray.inputs import PICTURE_SUFFIXES, config_for
+from risa_ray.inputs import config_for
+from risa_ray.pictures import PICTURE_SUFFIXES
 from risa_ray.sources import create_source, read_frames
 from risa_ray.vision.analyze import Analyzer, CameraSetup, CameraState
 from risa_ray.vision.draw import draw_faces, draw_zones

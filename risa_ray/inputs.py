@@ -11,6 +11,7 @@ from typing import Any
 
 from risa_ray.config import CameraConfig, ChainConfig, StoreConfig, is_url, parse_config, redact, resolve_paths
 from risa_ray.errors import InputError
+from risa_ray.pictures import PICTURE_SUFFIXES
 
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
@@ -18,9 +19,6 @@ VIDEO_SUFFIXES = frozenset(
         *("mp4", "m4v", "mov", "avi", "mkv", "webm", "ts", "mts", "m2ts", "mpg", "mpeg", "flv", "wmv", "3gp", "gif"),
         *("h264", "h265", "hevc", "mjpeg"),
     )
-)
-PICTURE_SUFFIXES = frozenset(
-    f".{suffix}" for suffix in ("jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff", "ppm", "pgm")
 )
 
 

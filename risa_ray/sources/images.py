@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from PIL import Image as PilImage
-from PIL import ImageOps
 
 from risa_ray.config import CameraConfig
 from risa_ray.errors import BrokenSourceError, SourceError
 from risa_ray.frames import Image
+from risa_ray.pictures import PICTURE_SUFFIXES, upright
 from risa_ray.sources.base import Picture, Undecodable, Wants, make_picture
 from risa_ray.sources.clock import modified_at, plausible, time_in_name
 from risa_ray.sources.file import fingerprint
@@ -24,7 +24,6 @@ from risa_ray.sources.file import fingerprint
 log = logging.getLogger("risa.sources")
 
 LIVE = False
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 SECONDS_PER_PICTURE = 1.0
 
 _EXIF_IFD = 0x8769
@@ -34,7 +33,7 @@ _DATE_TIME_ORIGINAL = 0x9003
 def matches(source: str) -> bool:
     """Folders, and files with the suffix of a still picture (a GIF is a video)."""
     path = Path(source)
-    return path.is_dir() or (path.suffix.lower() in SUFFIXES and path.exists())
+    return path.is_dir() or (path.suffix.lower() in PICTURE_SUFFIXES and path.exists())
 
 
 def open_source(camera: CameraConfig, timezone: ZoneInfo) -> Pictures:
@@ -48,9 +47,9 @@ def open_source(camera: CameraConfig, timezone: ZoneInfo) -> Pictures:
         entries = sorted(path.iterdir(), key=lambda p: p.name) if path.is_dir() else [path]
     except OSError as error:
         raise SourceError(f"{path}: the folder cannot be listed ({error.strerror}); check its permissions") from None
-    found = [p for p in entries if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".")]
+    found = [p for p in entries if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file() and not p.name.startswith(".")]
     if not found:
-        raise SourceError(f"{path}: no picture in this folder; put {', '.join(sorted(SUFFIXES))} files there")
+        raise SourceError(f"{path}: no picture in this folder; put {', '.join(sorted(PICTURE_SUFFIXES))} files there")
     return Pictures(path, found, camera, timezone)
 
 
@@ -138,10 +137,7 @@ def _load(path: Path) -> Image | None:
     """The upright picture as RGB (H, W, 3), or None when it cannot be read whole."""
     try:
         with PilImage.open(path) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            if upright.mode.startswith("I"):  # 16 bits: Pillow would clip them to white
-                upright = PilImage.fromarray((np.asarray(upright, dtype=np.uint32) >> 8).astype(np.uint8))
-            return np.array(upright.convert("RGB"))
+            return np.array(upright(opened).convert("RGB"))
     # a hostile or broken file makes Pillow raise nearly anything (struct.error, zlib.error, TypeError, ...); the caller
     # names and counts it
     except Exception:

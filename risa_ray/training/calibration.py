@@ -10,6 +10,7 @@ from torch.nn import functional
 from risa_ray.training.augment import reduced
 from risa_ray.training.config import Recipe
 from risa_ray.training.data import Faces48, argmax_rule, drop_single_votes
+from risa_ray.training.metrics import coverage_curve
 from risa_ray.training.trainer import logits_of, strict_accuracy
 from risa_ray.vision.model_file import ModelSettings
 from risa_ray.vision.network import FACE_SIZE, ExpressionNet
@@ -22,6 +23,7 @@ BOX_SHORT_SIDE = 0.80
 MAX_YAW_DEG = 60.0
 """Beyond it an eye is hidden. Not measured: FER-2013 has no head poses."""
 _WANTED_ACCURACY = 0.90
+_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(4, 19))
 _SIZES = (12, 14, 16, 20, 24, 28, 32, 40, 48)
 
 
@@ -67,22 +69,13 @@ def choose_min_confidence(probabilities: Tensor, faces: Faces48) -> tuple[float,
     keep = argmax_rule(faces.votes)
     truth = drop_single_votes(faces.votes).argmax(1)[keep]
     confidence, answer = (v.numpy()[keep] for v in probabilities.max(1))
-    curve: list[dict[str, float]] = []
-    thresholds = np.arange(0.2, 0.91, 0.05)
-    for threshold in thresholds:
-        answered = confidence >= threshold
-        if not answered.any():
-            break
-        curve.append(
-            {
-                "threshold": round(float(threshold), 2),
-                "coverage": float(answered.mean()),
-                "accuracy": float((answer[answered] == truth[answered]).mean()),
-            }
-        )
-    good = [c["threshold"] for c in curve if c["accuracy"] >= _WANTED_ACCURACY]
-    strictest = curve[-1]["threshold"] if curve else float(thresholds[0])
-    return (good[0] if good else strictest), curve
+    curve: list[dict[str, float]] = [
+        point | {"accuracy": point["accuracy"][0]}
+        for point in coverage_curve(confidence, answer == truth, _THRESHOLDS)
+        if point["accuracy"]
+    ]
+    good = [point["threshold"] for point in curve if point["accuracy"] >= _WANTED_ACCURACY]
+    return (good[0] if good else curve[-1]["threshold"] if curve else _THRESHOLDS[0]), curve
 
 
 def accuracy_by_size(model: nn.Module, faces: Faces48) -> dict[int, float]:

@@ -23,10 +23,18 @@ from ray.train.torch import TorchTrainer
 from risa_ray.errors import InputError, RunError
 from risa_ray.training.config import TrainConfig
 from risa_ray.training.data import Split
-from risa_ray.training.run import CHECKPOINT, Prepared, RunFolder, load_state, read_teachers, run_epochs, save_state
+from risa_ray.training.run import (
+    CHECKPOINT,
+    RAY_CHECKPOINTS,
+    Prepared,
+    RunFolder,
+    load_state,
+    read_teachers,
+    run_epochs,
+    save_state,
+)
 from risa_ray.training.trainer import Trainer
 
-_CHECKPOINTS = "checkpoints"
 _RESTARTS = 3
 """Times that workers which died are started again, from the last checkpoint."""
 _POLL_S = 0.5
@@ -62,7 +70,7 @@ def train(run: Prepared, say: Callable[[str], None]) -> Path:
         ),
         run_config=RunConfig(
             # A run of the same name and place goes on from its checkpoint.
-            name=_CHECKPOINTS,
+            name=RAY_CHECKPOINTS,
             storage_path=str(folder.path.resolve()),
             failure_config=FailureConfig(max_failures=_RESTARTS),
             checkpoint_config=CheckpointConfig(num_to_keep=1),

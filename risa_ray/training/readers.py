@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from risa_ray.errors import InputError
-from risa_ray.inputs import PICTURE_SUFFIXES
+from risa_ray.pictures import PICTURE_SUFFIXES, upright
 from risa_ray.training.data import CLASS_WORDS, FER2013_EXPRESSIONS, VOTE_COLUMNS, Faces48, FaceSet
 from risa_ray.vision.network import FACE_SIZE
+from risa_ray.vision.preprocess import resize
 
 Picture = npt.NDArray[np.uint8]
 
@@ -279,18 +279,11 @@ class _Pictures:
 
 
 def _grey48(opened: Image.Image) -> Picture:
-    ImageOps.exif_transpose(opened, in_place=True)
-    if opened.mode.startswith("I"):  # 16 bits: Pillow would clip them to white
-        grey = (np.asarray(opened, np.uint32) >> 8).astype(np.uint8)
-    else:
-        grey = np.asarray(opened.convert("L"))
+    grey = np.asarray(upright(opened).convert("L"))
     side, (height, width) = min(grey.shape), grey.shape
     top, left = (height - side) // 2, (width - side) // 2
     square = grey[top : top + side, left : left + side]
-    if side == FACE_SIZE:
-        return square
-    interpolation = cv2.INTER_AREA if side > FACE_SIZE else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(square, (FACE_SIZE, FACE_SIZE), interpolation=interpolation), np.uint8)
+    return square if side == FACE_SIZE else resize(np.ascontiguousarray(square), FACE_SIZE)
 
 
 @contextmanager

@@ -28,6 +28,8 @@ from risa_ray.vision.classifier import read_model
 from risa_ray.vision.model_file import header
 
 CHECKPOINT = "checkpoint.pt"
+RAY_CHECKPOINTS = "checkpoints"
+"""Ray Train's folder of checkpoints, each with a CHECKPOINT in it."""
 _PROGRESS_S = 10
 
 
@@ -105,7 +107,7 @@ class RunFolder:
         figures = {
             "validation_strict": strict,
             "best_epoch": max(history, key=lambda row: (row["validation_strict"], row["epoch"]))["epoch"],
-            "faces": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+            "faces": {"train": len(split.train), "validation": len(split.validation)},
             "removed": split.removed,
             "parameters": sum(p.numel() for p in network.parameters()),
             "temperature": settings.temperature,

@@ -17,7 +17,16 @@ import torch
 
 from risa_ray.errors import InputError, RunError
 from risa_ray.training.config import load_train_config, override
-from risa_ray.training.run import CHECKPOINT, Prepared, load_state, prepare, read_teachers, run_epochs, save_state
+from risa_ray.training.run import (
+    CHECKPOINT,
+    RAY_CHECKPOINTS,
+    Prepared,
+    load_state,
+    prepare,
+    read_teachers,
+    run_epochs,
+    save_state,
+)
 from risa_ray.training.trainer import Trainer
 
 
@@ -34,7 +43,7 @@ def train(run: Prepared, say: Callable[[str], None]) -> Path:
     config, folder = run.config, run.folder
     if config.gpu and not torch.cuda.is_available():
         raise InputError("gpu: true, but no GPU is usable here; set it to false")
-    folder.refuse_other("checkpoints", "`risa train`")
+    folder.refuse_other(RAY_CHECKPOINTS, "`risa train`")
     device = torch.device("cuda" if config.gpu else "cpu")
     trainer = Trainer(run.split.train, config.recipe, device, teachers=read_teachers(config))
     checkpoint = folder.path / CHECKPOINT

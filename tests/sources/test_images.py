@@ -156,7 +156,7 @@ def test_whatever_the_picture_library_throws_names_the_picture(
     def throw(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("risa_ray.sources.images.ImageOps.exif_transpose", throw)
+    monkeypatch.setattr("risa_ray.pictures.ImageOps.exif_transpose", throw)
     monkeypatch.setattr(PilImage.Image, "getexif", throw)
     source = make_source(tmp_path / "a.png")
     assert source.started_at() == datetime.fromtimestamp(1e9, UTC)
