@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from risa_ray.training.config import Recipe
+
 
 def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
     return _random(n, generator) * (high - low) + low
@@ -30,15 +32,15 @@ def reduced(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
     return np.asarray(large.squeeze(1).to(torch.uint8).numpy(), np.uint8)
 
 
-def augment(faces: Tensor, generator: torch.Generator) -> Tensor:
+def augment(faces: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
     """Random variants of faces float32 (n, 1, H, W) in 0..255, same shape; the generator is on the faces' device.
 
-    Flip, rotation to 15 deg, shift to 10 %, scale 0.85 to 1.25 (a detector's box is tighter than a FER-2013
-    picture), loss of resolution down to 14 px on every fourth, contrast, brightness, random erasing.
+    Flip, rotation to 15 deg, shift to 10 %, scale, loss of resolution, contrast, brightness, random erasing; how much
+    of what the recipe leaves open is its `scale`, `reduced` and `erased`.
     """
     n, _, height, width = faces.shape
     angle = _uniform(n, -15, 15, generator) * math.pi / 180
-    scale = 1 / _uniform(n, 0.85, 1.25, generator)
+    scale = 1 / _uniform(n, *recipe.scale, generator)
     flip = torch.where(_random(n, generator) < 0.5, -1.0, 1.0)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     shift = _uniform(2 * n, -0.2, 0.2, generator).view(2, n)
@@ -46,7 +48,7 @@ def augment(faces: Tensor, generator: torch.Generator) -> Tensor:
     grid = functional.affine_grid(theta, [n, 1, height, width], align_corners=False)
     out = functional.grid_sample(faces, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
-    small = _random(n, generator) < 0.25
+    small = _random(n, generator) < recipe.reduced
     if bool(small.any()):
         side = int(torch.randint(14, 40, (1,), generator=generator, device=generator.device))
         reduced = functional.interpolate(out[small], size=(side, side), mode="area")
@@ -61,7 +63,7 @@ def augment(faces: Tensor, generator: torch.Generator) -> Tensor:
     xs = torch.arange(width, device=faces.device).view(1, 1, -1)
     eh, ew = _uniform(n, 6, 18, generator), _uniform(n, 6, 18, generator)
     cy, cx = _uniform(n, 0, height, generator), _uniform(n, 0, width, generator)
-    erase = _random(n, generator) < 0.25
+    erase = _random(n, generator) < recipe.erased
     hole = ((ys - cy.view(n, 1, 1)).abs() < eh.view(n, 1, 1) / 2) & (
         (xs - cx.view(n, 1, 1)).abs() < ew.view(n, 1, 1) / 2
     )

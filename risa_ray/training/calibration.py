@@ -36,6 +36,7 @@ def calibrate(network: ExpressionNet, recipe: Recipe, validation: Faces48) -> tu
     settings = ModelSettings(
         widths=recipe.widths,
         blocks=recipe.blocks,
+        stem=recipe.stem,
         temperature=temperature,
         crop_scale=CROP_SCALE,
         min_confidence=min_confidence,

@@ -19,19 +19,25 @@ class Recipe(Model):
     """How a network is trained. Runs of the same recipe, faces, workers and kind of device differ by rounding alone.
 
     Attributes:
-        widths, blocks, dropout: shape of the network, see `ExpressionNet`.
+        widths, blocks, stem, dropout: shape of the network, see `ExpressionNet`.
         batch: faces per step, of all workers together; batch normalisation sees a worker's share of it.
         peak_lr, weight_decay: of SGD with Nesterov momentum in one cycle, the momentum falling from 0.95 to 0.85 and
             rising again (Smith and Topin 2019).
         ema: momentum of the averaged weights, which are what is kept (Polyak and Juditsky 1992).
         label_weight: weight of the second head's loss, on the original FER-2013 labels; 0 trains without it.
+        scale: the least and the greatest enlargement of a face; a detector's box is tighter than a FER-2013 picture.
+        reduced: share of the faces that lose resolution, down to a side of 14..40 pixels.
+        erased: share of the faces that lose a rectangle (random erasing, Zhong et al. 2020).
         mixup: alpha of mixup (Zhang et al. 2018); 0 for none.
         plain_epochs: epochs at the end without mixup.
+        coarse_epochs: epochs at the start on pictures reduced to a side of `coarse_side` pixels, which cost the less
+            for it (progressive resizing; Touvron et al. 2019 on why the last epochs have full resolution).
         teacher_weight: share of the teachers' answers in the targets (Hinton et al. 2015).
     """
 
     widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (32, 64, 128, 256)
     blocks: int = Field(default=2, ge=1)
+    stem: int = Field(default=0, ge=0)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     epochs: int = Field(default=45, ge=1)
     batch: int = Field(default=128, ge=2)
@@ -39,8 +45,13 @@ class Recipe(Model):
     weight_decay: float = Field(default=5e-4, ge=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
     label_weight: float = Field(default=0.2, ge=0)
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.85, 1.25)
+    reduced: Share = 0.25
+    erased: Share = 0.25
     mixup: float = Field(default=0, ge=0)
     plain_epochs: int = Field(default=10, ge=0)
+    coarse_epochs: int = Field(default=0, ge=0)
+    coarse_side: int = Field(default=32, ge=8)
     teacher_weight: Share = 0.5
     seed: int = Field(default=7, ge=0, lt=2**32)
 

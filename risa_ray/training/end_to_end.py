@@ -6,7 +6,7 @@ its accuracy on given pictures promises nothing until both are compared on the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,10 +39,15 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True)
 class Found:
-    """What became of n pictures: `found` bool (n,), and `probabilities` float32 (found, 8) of those found, in order."""
+    """What became of n pictures.
+
+    `found` bool (n,); `probabilities` float32 (found, 8) of those found, in order; `widened` the same with boxes that
+    are this many times as wide and high about their centre.
+    """
 
     found: npt.NDArray[np.bool_]
     probabilities: Floats
+    widened: dict[float, Floats]
 
 
 def scene(pictures: Pictures, seed: int) -> tuple[Image, npt.NDArray[np.int64]]:
@@ -84,6 +89,7 @@ def find_and_classify(
     classifier: Classifier,
     *,
     seed: int = 0,
+    widen: Sequence[float] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Found:
     """Paste, detect, crop and classify pictures, uint8 (n, H, W), grey.
@@ -92,11 +98,12 @@ def find_and_classify(
     counts. Scenes depend on the seed and the order of the pictures only.
 
     Args:
+        widen: factors by which the boxes are made larger, each giving another answer.
         progress: called with pictures done and in all.
     """
     per_scene = COLUMNS * ROWS
     found: list[npt.NDArray[np.bool_]] = []
-    probabilities: list[Floats] = []
+    probabilities: dict[float, list[Floats]] = {factor: [] for factor in (1.0, *widen)}
     for start in range(0, len(pictures), per_scene * _SCENES_AT_ONCE):
         several = pictures[start : start + per_scene * _SCENES_AT_ONCE]
         made = [
@@ -109,12 +116,20 @@ def find_and_classify(
             best = _best_boxes(faces.boxes, places)
             found.append(best >= 0)
             boxes.append(faces.boxes[best[best >= 0]])
-        probabilities.extend(classifier.predict(frames, boxes))
+        for factor, answers in probabilities.items():
+            answers.extend(classifier.predict(frames, [_widened(several, factor) for several in boxes]))
         if progress is not None:
             progress(start + len(several), len(pictures))
     if not found:
-        return Found(np.empty(0, np.bool_), np.empty((0, 8), np.float32))
-    return Found(np.concatenate(found), np.concatenate(probabilities))
+        nothing = np.empty((0, 8), np.float32)
+        return Found(np.empty(0, np.bool_), nothing, dict.fromkeys(widen, nothing))
+    whole = {factor: np.concatenate(answers) for factor, answers in probabilities.items()}
+    return Found(np.concatenate(found), whole[1.0], {factor: whole[factor] for factor in widen})
+
+
+def _widened(boxes: Floats, factor: float) -> Floats:
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
+    return np.concatenate([centre - half, centre + half], 1).astype(np.float32)
 
 
 def _best_boxes(boxes: Floats, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -127,21 +142,25 @@ def _best_boxes(boxes: Floats, places: npt.NDArray[np.int64]) -> npt.NDArray[np.
     return np.asarray(np.where(inside.any(1), inside.argmax(1), -1), np.int64)
 
 
-def end_to_end_figures(result: Found, given: Floats, truth: npt.NDArray[np.int64]) -> dict[str, Any]:
+def end_to_end_figures(result: Found, given: Floats, truth: npt.NDArray[np.int64], crop_scale: float) -> dict[str, Any]:
     """The detector's recall, and the accuracy on the found faces with the detector's crop and with the given one.
 
     Args:
         given: probabilities (n, 8) of the given crops.
         truth: (n,), numbers of expressions.
+        crop_scale: the classifier's.
 
     Returns:
         n_found, detector_recall, end_to_end_accuracy and given_crop_accuracy, the last three as [value, low, high];
-        the accuracies are None when nothing was found.
+        the accuracies are None when nothing was found. by_crop_scale: end_to_end_accuracy by the crop scale, as text,
+        that the boxes were widened to.
     """
     found = result.found
+    answers = {crop_scale: result.probabilities} | {crop_scale * f: p for f, p in result.widened.items()}
     return {
         "n_found": int(found.sum()),
         "detector_recall": accuracy(found),
         "end_to_end_accuracy": accuracy(result.probabilities.argmax(1) == truth[found]),
         "given_crop_accuracy": accuracy(given.argmax(1)[found] == truth[found]),
+        "by_crop_scale": {f"{s:.2f}": accuracy(answers[s].argmax(1) == truth[found]) for s in sorted(answers)},
     }

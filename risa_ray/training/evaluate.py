@@ -33,6 +33,8 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many faces are done and how many there are."""
 
 SIZES = (48, 32, 24, 16)
+CROP_SCALES = (0.8, 0.95, 1.25, 1.4, 1.6)
+"""Crop scales that the end-to-end accuracy is given for besides the model's own: too tight, too loose."""
 RULES = {
     "strict": "single votes set to zero; the winner holds more than half of the ten columns and is an expression",
     "argmax": "single votes set to zero; the largest of the ten columns is an expression",
@@ -60,7 +62,7 @@ def evaluate(
 
     Accuracies and recalls are [value, low, high] with the 95 % interval of Wilson (1927); the rules are in RULES. What
     the data or the model cannot give is None: `kl` without votes, `fer2013_*` without original labels, `n_found`,
-    `detector_recall`, `end_to_end_accuracy` and `given_crop_accuracy` without `end_to_end`.
+    `detector_recall`, `end_to_end_accuracy`, `given_crop_accuracy` and `by_crop_scale` without `end_to_end`.
 
     Args:
         images, labels: as `read_faces` takes them.
@@ -210,9 +212,16 @@ def _end_to_end(
 ) -> dict[str, Any]:
     if detector is None:
         names = ("detector", "n_found", "detector_recall", "end_to_end_accuracy", "given_crop_accuracy")
-        return dict.fromkeys(names)
-    found = find_and_classify(images, detector, classifier, progress=lambda done, n: report("end to end", done, n))
-    return {"detector": detector.name, **end_to_end_figures(found, given, truth)}
+        return dict.fromkeys((*names, "by_crop_scale"))
+    own = classifier.settings.crop_scale
+    found = find_and_classify(
+        images,
+        detector,
+        classifier,
+        widen=[scale / own for scale in CROP_SCALES if scale != own],
+        progress=lambda done, n: report("end to end", done, n),
+    )
+    return {"detector": detector.name, **end_to_end_figures(found, given, truth, own)}
 
 
 def has_votes(faces: Faces48) -> bool:
@@ -266,6 +275,10 @@ def summary(result: dict[str, Any]) -> str:
         ("detector's recall", _percent(result["detector_recall"]), _found_note(result)),
         ("accuracy end to end", _percent(result["end_to_end_accuracy"]), "the found faces, the detector's crop"),
         ("accuracy, given crop", _percent(result["given_crop_accuracy"]), "the found faces, the given crop"),
+        *(
+            (f"crop scale {scale}", _percent(value), "end to end")
+            for scale, value in (result["by_crop_scale"] or {}).items()
+        ),
     ]
     lines = [f"{result['model_id']} on {result['n']:,} faces of {result['usage']}"]
     lines.extend(f"  {name:<22}{value:<26}{note}" for name, value, note in rows)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import yaml
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from risa_ray.errors import InputError
 from risa_ray.training.calibration import calibrate
@@ -26,6 +26,7 @@ from risa_ray.training.readers import read_faces
 from risa_ray.training.trainer import Trainer, new_network
 from risa_ray.vision.classifier import read_model
 from risa_ray.vision.model_file import header
+from risa_ray.vision.network import ExpressionNet
 
 CHECKPOINT = "checkpoint.pt"
 RAY_CHECKPOINTS = "checkpoints"
@@ -178,7 +179,7 @@ def read_split(config: TrainConfig, say: Callable[[str], None]) -> Split:
     return split
 
 
-def read_teachers(config: TrainConfig) -> list[nn.Module]:
+def read_teachers(config: TrainConfig) -> list[ExpressionNet]:
     """The networks of a config's teachers.
 
     Raises:

@@ -82,7 +82,7 @@ class Trainer:
         rank: int = 0,
         world: int = 1,
         share: Callable[[nn.Module], nn.Module] = lambda model: model,
-        teachers: Sequence[nn.Module] = (),
+        teachers: Sequence[ExpressionNet] = (),
     ) -> None:
         if len(faces) < recipe.batch:
             raise InputError(f"{len(faces)} faces to train on are fewer than a batch of {recipe.batch}; add faces")
@@ -190,13 +190,15 @@ class Trainer:
         self.history, self.best = state["history"], (state["best"][0], state["best"][1])
 
     def _step(self, index: Tensor, chance: torch.Generator) -> float:
-        x = augment(self._images[index].float().unsqueeze(1), chance)
+        x = augment(self._images[index].float().unsqueeze(1), self._recipe, chance)
         targets, labels = self._targets[index], self._labels[index]
         if self._recipe.mixup and len(self.history) < self._recipe.epochs - self._recipe.plain_epochs:
             x, targets, labels = _mixed(x, targets, labels, self._recipe.mixup)
+        if len(self.history) < self._recipe.coarse_epochs:
+            x = functional.interpolate(x, size=(self._recipe.coarse_side,) * 2, mode="bilinear", antialias=True)
         x = normalise(x).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, torch.bfloat16):
-            targets = self._taught(x, targets)
+            targets, labels = self._taught(x, targets, labels)
             votes, second = self._model(x)
         loss = functional.cross_entropy(votes.float(), targets)
         if second is not None:
@@ -207,18 +209,20 @@ class Trainer:
         self._schedule.step()
         return float(loss.item())
 
-    def _taught(self, x: Tensor, targets: Tensor) -> Tensor:
-        if not self._teachers:
-            return targets
+    def _taught(self, x: Tensor, targets: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The targets of both heads with the teachers' mean answers mixed in; not every teacher has a second head."""
         with torch.no_grad():
-            answers = torch.stack([torch.softmax(teacher(x).float(), 1) for teacher in self._teachers]).mean(0)
-        return targets + self._recipe.teacher_weight * (answers - targets)
+            both = [_answers(teacher, x) for teacher in self._teachers]
+        return (
+            _blended(targets, [votes for votes, _ in both], self._recipe.teacher_weight),
+            _blended(labels, [second for _, second in both if second is not None], self._recipe.teacher_weight),
+        )
 
 
 def new_network(recipe: Recipe) -> ExpressionNet:
     """The network of a recipe, untrained."""
     labels = len(FER2013_LABELS) if recipe.label_weight else 0
-    return ExpressionNet(recipe.widths, recipe.blocks, len(EXPRESSIONS), recipe.dropout, labels)
+    return ExpressionNet(recipe.widths, recipe.blocks, len(EXPRESSIONS), recipe.dropout, labels, recipe.stem)
 
 
 def one_hot_labels(faces: Faces48) -> npt.NDArray[np.float32]:
@@ -231,6 +235,17 @@ def one_hot_labels(faces: Faces48) -> npt.NDArray[np.float32]:
 
 def _seed(seed: int, epoch: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])
+
+
+def _answers(teacher: ExpressionNet, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    if teacher.label_head is None:
+        return torch.softmax(teacher(x).float(), 1), None
+    votes, second = teacher.both_heads(x)
+    return torch.softmax(votes.float(), 1), torch.softmax(second.float(), 1)
+
+
+def _blended(targets: Tensor, answers: list[Tensor], weight: float) -> Tensor:
+    return targets + weight * (torch.stack(answers).mean(0) - targets) if answers else targets
 
 
 def _mixed(x: Tensor, targets: Tensor, labels: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:

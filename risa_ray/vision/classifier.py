@@ -238,7 +238,14 @@ def read_model(name: str) -> tuple[ExpressionNet, ModelSettings, str]:
     """
     path = model_path(name)
     settings = read_own_settings(path)
-    network = ExpressionNet(settings.widths, settings.blocks, len(EXPRESSIONS), dropout=0.0, labels=settings.labels)
+    network = ExpressionNet(
+        settings.widths,
+        settings.blocks,
+        len(EXPRESSIONS),
+        dropout=0.0,
+        labels=settings.labels,
+        stem=settings.stem,
+    )
     try:
         network.load_state_dict(load_file(path))
     except RuntimeError as error:

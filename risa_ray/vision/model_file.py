@@ -25,7 +25,7 @@ class ModelSettings:
     """What travels with the weights, in the safetensors header.
 
     Attributes:
-        widths, blocks: shape of the network.
+        widths, blocks, stem: shape of the network, see `ExpressionNet`.
         labels: classes of the second head, the original FER-2013 labels: 7, or 0 for a network without it.
         temperature: the logits are divided by it (Guo et al. 2017).
         crop_scale: side of the square crop over the geometric mean of an MTCNN box's sides; it reproduces how the
@@ -43,6 +43,7 @@ class ModelSettings:
     min_face_px: float
     max_yaw_deg: float
     labels: int = 0
+    stem: int = 0
 
 
 def header(settings: ModelSettings) -> dict[str, str]:
@@ -89,6 +90,7 @@ def read_own_settings(path: Path) -> ModelSettings:
             widths=tuple(int(w) for w in raw["widths"]),
             blocks=int(raw["blocks"]),
             labels=labels,
+            stem=int(raw.get("stem", 0)),
             **numbers,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:

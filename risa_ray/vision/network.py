@@ -37,8 +37,8 @@ class ResidualBlock(nn.Module):
 class ExpressionNet(nn.Module):
     """ResNet for 48x48 grey faces.
 
-    A stride-2 3x3 stem and no max pool, since a face has only 48 pixels to give. Adaptive pooling at the end, so
-    that other input sizes work as well.
+    A 3x3 stem and no max pool, since a face has only 48 pixels to give. Adaptive pooling at the end, so that other
+    input sizes work as well.
 
     Args:
         widths: channels of each stage; every stage after the first halves the resolution.
@@ -46,6 +46,8 @@ class ExpressionNet(nn.Module):
         classes: number of expressions.
         dropout: before the classifier, in training only.
         labels: classes of a second head on the same features, 0 for none; the original FER-2013 labels have 7.
+        stem: channels of a residual block at full resolution, before the first stage halves it; 0 for none, then the
+            stem's convolution halves it.
     """
 
     def __init__(
@@ -55,17 +57,20 @@ class ExpressionNet(nn.Module):
         classes: int = 8,
         dropout: float = 0.3,
         labels: int = 0,
+        stem: int = 0,
     ) -> None:
         super().__init__()
+        channels = stem or widths[0]
         layers: list[nn.Module] = [
-            nn.Conv2d(1, widths[0], 3, 2, 1, bias=False),
-            nn.BatchNorm2d(widths[0]),
+            nn.Conv2d(1, channels, 3, 1 if stem else 2, 1, bias=False),
+            nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
         ]
-        channels = widths[0]
+        if stem:
+            layers.append(ResidualBlock(stem, stem, 1))
         for stage, width in enumerate(widths):
             for block in range(blocks):
-                layers.append(ResidualBlock(channels, width, 2 if stage and block == 0 else 1))
+                layers.append(ResidualBlock(channels, width, 2 if (stage or stem) and block == 0 else 1))
                 channels = width
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(

@@ -24,7 +24,7 @@ from risa_ray.sources.demo.expressions import SCRIPTED
 from risa_ray.sources.demo.people import LOOKS, head_layer
 from risa_ray.training.data import FER2013_LABELS, VOTE_COLUMNS, argmax_rule, drop_single_votes, strict_rule
 from risa_ray.training.end_to_end import COLUMNS, MIN_FACE_SIZE, ROWS, SIDE, find_and_classify, scene
-from risa_ray.training.evaluate import RULES, SIZES, evaluate, figures_of, reduced, summary
+from risa_ray.training.evaluate import CROP_SCALES, RULES, SIZES, evaluate, figures_of, reduced, summary
 from risa_ray.training.plots import ticks, write_curves, write_plots
 from risa_ray.training.readers import read_faces
 from risa_ray.vision import EXPRESSIONS, ExpressionClassifier
@@ -133,7 +133,7 @@ def test_the_object_is_whole_and_survives_json(result: dict[str, Any], classifie
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     promised = (
         "n_strict strict_accuracy n_argmax argmax_accuracy n_fer2013 fer2013_accuracy macro_f1 ece nll kl ece_argmax "
-        "detector_recall end_to_end_accuracy given_crop_accuracy coverage_curve by_size recall confusion"
+        "detector_recall end_to_end_accuracy given_crop_accuracy by_crop_scale coverage_curve by_size recall confusion"
     )
     assert all(result[name] is not None for name in promised.split())
     assert result["model_id"] == classifier.model_id
@@ -150,6 +150,9 @@ def test_end_to_end_compares_the_same_found_faces(result: dict[str, Any]) -> Non
     assert recall >= 0.7, "the rendered faces are easy to find"
     for name in ("end_to_end_accuracy", "given_crop_accuracy"):
         assert result[name][0] * found == pytest.approx(round(result[name][0] * found))
+    own = read_settings(model_path("default")).crop_scale
+    assert list(result["by_crop_scale"]) == [f"{scale:.2f}" for scale in sorted((own, *CROP_SCALES))]
+    assert result["by_crop_scale"][f"{own:.2f}"] == result["end_to_end_accuracy"]
 
 
 def test_the_table_says_what_the_object_says(result: dict[str, Any]) -> None:
@@ -193,6 +196,7 @@ def test_figures_that_the_data_cannot_give_are_none(
         "detector_recall",
         "end_to_end_accuracy",
         "given_crop_accuracy",
+        "by_crop_scale",
     }
     assert (result["n_fer2013"], result["n_strict"]) == (0, 4)
     assert "no original labels" in summary(result)
@@ -279,6 +283,11 @@ def test_a_face_is_found_by_the_best_box_centred_in_it(classifier: ExpressionCla
     assert result.found.tolist() == [True, False, True]
     (wanted,) = classifier.predict([image], [[loose, third]])
     np.testing.assert_allclose(result.probabilities, wanted, atol=1e-5)
+    assert result.widened == {}
+    twice = find_and_classify(pictures, _Scripted([third]), classifier, widen=[2.0])
+    x1, y1, x2, y2 = third
+    (wanted,) = classifier.predict([image], [[[x1 - SIDE / 2, y1 - SIDE / 2, x2 + SIDE / 2, y2 + SIDE / 2]]])
+    np.testing.assert_allclose(twice.widened[2.0], wanted, atol=1e-5)
     nothing = find_and_classify(pictures, _Scripted([]), classifier)
     assert nothing.found.tolist() == [False] * 3
     assert nothing.probabilities.shape == (0, 8)

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import distributed, multiprocessing
+from torch.nn.parallel import DistributedDataParallel
 
 from risa_ray.errors import InputError, RunError
 from risa_ray.training import train as module
@@ -166,6 +168,22 @@ class TestARun:
         train(alone := tiny_run("alone"), quiet)
         assert history(taught)[0]["loss"] != history(alone)[0]["loss"]
 
+    def test_takes_over_what_its_teachers_say_on_either_head(self, tiny_run: Run) -> None:
+        """With a teacher's word as the only truth, the one that says it has nothing to learn."""
+        faces = read_split(tiny_run(), quiet).train
+        recipe = Recipe(widths=(4, 8), blocks=1, batch=8, teacher_weight=1, label_weight=1)
+        teacher = new_network(recipe)
+        trainer = Trainer(faces, recipe, torch.device("cpu"), teachers=[teacher])
+        x = torch.randn(4, 1, 48, 48)
+        targets, labels = trainer._taught(x, torch.zeros(4, 8), torch.zeros(4, 7))
+        votes, second = teacher.eval().both_heads(x)
+        torch.testing.assert_close(targets, votes.softmax(1))
+        torch.testing.assert_close(labels, second.softmax(1))
+        without = Trainer(
+            faces, recipe, torch.device("cpu"), teachers=[new_network(recipe.model_copy(update={"label_weight": 0}))]
+        )
+        assert without._taught(x, targets, labels)[1] is labels, "a teacher without a second head says nothing there"
+
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
     def test_refuses_a_gpu_that_is_not_there(self, tiny_run: Run) -> None:
         with pytest.raises(InputError, match="no GPU is usable here"):
@@ -228,6 +246,15 @@ def test_training_needs_neither_ray_nor_the_store_nor_video() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def _one_of_two(rank: int, faces: Faces48, recipe: Recipe, folder: Path) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
+    trainer = Trainer(faces, recipe, torch.device("cpu"), rank=rank, world=2, share=DistributedDataParallel)
+    trainer.epoch()
+    torch.save(trainer._network.state_dict(), folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
 class TestWorkers:
     def test_share_every_batch_and_see_every_face_once(self, tiny_run: Run) -> None:
         config = tiny_run()
@@ -243,6 +270,21 @@ class TestWorkers:
         steps = len(faces) // config.recipe.batch
         assert len(seen[0]) == len(seen[1]) == steps * config.recipe.batch // 2
         assert len(set(seen[0] + seen[1])) == steps * config.recipe.batch
+
+    def test_share_their_gradients(self, tiny_run: Run, tmp_path: Path) -> None:
+        """Two processes with different faces of every batch hold the same weights afterwards."""
+        config = tiny_run()
+        faces = read_split(config, quiet).train
+        multiprocessing.spawn(_one_of_two, (faces, config.recipe, tmp_path), nprocs=2)  # type: ignore[no-untyped-call]
+        first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+        assert first.keys() == second.keys()
+        for name, weights in first.items():
+            # Statistics of batch normalisation are each worker's own.
+            if "running" not in name:
+                torch.testing.assert_close(weights, second[name])
+        alone = Trainer(faces, config.recipe, torch.device("cpu"), rank=0, world=2)
+        alone.epoch()
+        assert not torch.allclose(alone._network.state_dict()["head.3.weight"], first["head.3.weight"])
 
     def test_recipe_that_cannot_be_shared_is_refused(self, data: Path) -> None:
         with pytest.raises(ValueError, match="cannot be shared by 3 workers evenly"):
