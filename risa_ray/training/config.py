@@ -61,6 +61,8 @@ class TrainConfig(Model):
 
     Attributes:
         teachers: names or paths of models whose answers are learned from as well.
+        refit: folder of a finished run of the same recipe. All of Training is trained on, the part too that chose
+            there; the last epoch is kept, with that run's temperature and thresholds.
         workers: processes that share each batch; with `gpu` a GPU each, else `cpus_per_worker` cores.
     """
 
@@ -68,6 +70,7 @@ class TrainConfig(Model):
     labels: str | None = None
     out: str
     teachers: tuple[str, ...] = ()
+    refit: str | None = None
     workers: int = Field(default=1, ge=1)
     cpus_per_worker: int = Field(default=1, ge=1)
     gpu: bool = False
@@ -98,8 +101,9 @@ def load_train_config(path: Path) -> TrainConfig:
 
     teachers = tuple(absolute(t) if "/" in t or t.endswith(".safetensors") else t for t in config.teachers)
     labels = None if config.labels is None else absolute(config.labels)
-    paths = {"images": absolute(config.images), "labels": labels, "out": absolute(config.out), "teachers": teachers}
-    return config.model_copy(update=paths)
+    refit = None if config.refit is None else absolute(config.refit)
+    paths = {"images": absolute(config.images), "labels": labels, "out": absolute(config.out)}
+    return config.model_copy(update={**paths, "teachers": teachers, "refit": refit})
 
 
 def override(

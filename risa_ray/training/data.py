@@ -142,6 +142,17 @@ class Split:
     removed: dict[str, int]
     """Rows left out, by reason."""
 
+    def joined(self) -> Split:
+        """The same with all of Training to train on, and nothing to validate on."""
+        parts = (self.train, self.validation)
+        whole = Faces48(
+            tuple(name for part in parts for name in part.names),
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.votes for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+        )
+        return Split(whole, self.validation[np.zeros(0, np.int64)], self.test, self.removed)
+
 
 def split_faces(face_set: FaceSet) -> Split:
     """The fixed split: a de-duplicated tenth of Training validates, the rest trains.

@@ -25,7 +25,7 @@ from risa_ray.training.plots import write_curves
 from risa_ray.training.readers import read_faces
 from risa_ray.training.trainer import Trainer, new_network
 from risa_ray.vision.classifier import read_model
-from risa_ray.vision.model_file import header
+from risa_ray.vision.model_file import ModelSettings, header, read_own_settings
 from risa_ray.vision.network import ExpressionNet
 
 CHECKPOINT = "checkpoint.pt"
@@ -101,13 +101,13 @@ class RunFolder:
         network = new_network(config.recipe)
         # Calibrated is what ships, rounding included.
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in stored.items()})
-        settings, curves = calibrate(network.eval(), config.recipe, split.validation)
+        chosen = _chosen(config)
+        settings, curves = chosen or calibrate(network.eval(), config.recipe, split.validation)
         part = self.path / "model.safetensors.part"
         save_file(stored, part, header(settings))
         os.replace(part, self.path / "model.safetensors")
         figures = {
-            "validation_strict": strict,
-            "best_epoch": max(history, key=lambda row: (row["validation_strict"], row["epoch"]))["epoch"],
+            **({"refit": True} if chosen else {"validation_strict": strict, "best_epoch": _best_epoch(history)}),
             "faces": {"train": len(split.train), "validation": len(split.validation)},
             "removed": split.removed,
             "parameters": sum(p.numel() for p in network.parameters()),
@@ -121,6 +121,33 @@ class RunFolder:
             **curves,
         }
         replace_text(self.path / "figures.json", json.dumps(figures, indent=1, allow_nan=False))
+
+
+def _best_epoch(history: list[dict[str, float]]) -> float:
+    return max(history, key=lambda row: (row["validation_strict"], row["epoch"]))["epoch"]
+
+
+def _chosen(config: TrainConfig) -> tuple[ModelSettings, dict[str, object]] | None:
+    """The settings that the run chose which this one refits, if it does, and no curves.
+
+    Raises:
+        InputError: that run is not there, not finished, or of another recipe.
+    """
+    if config.refit is None:
+        return None
+    folder = Path(config.refit)
+    try:
+        recipe = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["recipe"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        raise InputError(f"refit {folder}: not the folder of a training run; give one that has ended") from None
+    model = folder / "model.safetensors"
+    if not model.is_file():
+        raise InputError(f"refit {folder}: the run has not ended; go on with it first")
+    mine = config.recipe.model_dump(mode="json")
+    other = [name for name in mine if name != "seed" and recipe.get(name) != mine[name]]
+    if other:
+        raise InputError(f"refit {folder}: trained with another recipe.{other[0]}; a refit repeats what was chosen")
+    return read_own_settings(model), {}
 
 
 def in_half(weights: Tensor) -> Tensor:
@@ -148,9 +175,13 @@ def prepare(config: TrainConfig, say: Callable[[str], None]) -> Prepared:
     """
     read_teachers(config)
     split = read_split(config, say)
+    if config.refit is not None:
+        split = split.joined()
+        say(f"refit: {len(split.train):,} faces to train on, none to validate on")
     if config.recipe.label_weight and not (split.train.labels >= 0).any():
         say("no face has an original FER-2013 label: trained without the second head")
         config = config.model_copy(update={"recipe": config.recipe.model_copy(update={"label_weight": 0.0})})
+    _chosen(config)
     folder = RunFolder(Path(config.out))
     folder.take(config)
     return Prepared(config, split, folder)
@@ -209,10 +240,12 @@ def run_epochs(
         row = trainer.assess(trainer.epoch(on_step), validation)
         keep(row, trainer.state())
         folder.epoch(trainer.history)
+        seen = ""
+        if len(validation):
+            seen = f"  validation {row['validation_loss']:.4f}  strict {row['validation_strict']:.2%}"
         say(
-            f"epoch {number}/{epochs}  loss {row['loss']:.4f}  validation {row['validation_loss']:.4f}"
-            f"  strict {row['validation_strict']:.2%}  lr {row['lr']:.4f}  {row['images_per_s']:.0f} images/s"
-            f"  {(epochs - number) * row['seconds'] / 60:.0f} min left"
+            f"epoch {number}/{epochs}  loss {row['loss']:.4f}{seen}  lr {row['lr']:.4f}"
+            f"  {row['images_per_s']:.0f} images/s  {(epochs - number) * row['seconds'] / 60:.0f} min left"
         )
 
 

@@ -149,7 +149,15 @@ class Trainer:
         }
 
     def assess(self, epoch: dict[str, float], validation: Faces48) -> dict[str, float]:
-        """Enter an epoch into the history; the averaged network is kept if it is the best on validation so far."""
+        """Enter an epoch into the history; the averaged network is kept if it is the best on validation so far.
+
+        Without faces to validate on the last one is kept.
+        """
+        if not len(validation):
+            row = {"epoch": len(self.history) + 1, **epoch}
+            self.skip(row)
+            self.best = (0.0, _copy_of(self.averaged))
+            return row
         logits = logits_of(self.averaged, validation.images)
         loss = functional.cross_entropy(logits, torch.from_numpy(soft_targets(validation.votes))).item()
         strict = strict_accuracy(logits, validation)

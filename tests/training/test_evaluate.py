@@ -19,13 +19,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from risa_ray.charts import ticks
 from risa_ray.errors import InputError
 from risa_ray.sources.demo.expressions import SCRIPTED
 from risa_ray.sources.demo.people import LOOKS, head_layer
 from risa_ray.training.data import FER2013_LABELS, VOTE_COLUMNS, argmax_rule, drop_single_votes, strict_rule
 from risa_ray.training.end_to_end import COLUMNS, MIN_FACE_SIZE, ROWS, SIDE, find_and_classify, scene
 from risa_ray.training.evaluate import CROP_SCALES, RULES, SIZES, evaluate, figures_of, reduced, summary
-from risa_ray.training.plots import ticks, write_curves, write_plots
+from risa_ray.training.plots import write_curves, write_plots
 from risa_ray.training.readers import read_faces
 from risa_ray.vision import EXPRESSIONS, ExpressionClassifier
 from risa_ray.vision.detectors import Faces, create_detector

@@ -184,6 +184,31 @@ class TestARun:
         )
         assert without._taught(x, targets, labels)[1] is labels, "a teacher without a second head says nothing there"
 
+    def test_refits_what_was_chosen_on_all_of_training(self, tiny_run: Run) -> None:
+        chosen = train(first := tiny_run("first"), quiet)
+        again = tiny_run("again", seed=8).model_copy(update={"refit": first.out})
+        said = list[str]()
+        model = train(again, said.append)
+        split = read_split(first, quiet)
+        whole = len(split.train) + len(split.validation)
+        assert f"refit: {whole} faces to train on, none to validate on" in said
+        assert read_own_settings(model) == read_own_settings(chosen)
+        figures = json.loads((Path(again.out) / "figures.json").read_text())
+        assert figures["refit"] is True
+        assert figures["faces"] == {"train": whole, "validation": 0}
+        assert "validation_strict" not in figures
+        assert all("validation_strict" not in row for row in history(again))
+
+    def test_refuses_to_refit_what_it_is_not(self, tiny_run: Run, tmp_path: Path) -> None:
+        train(first := tiny_run("first"), quiet)
+        with pytest.raises(InputError, match=r"another recipe\.peak_lr; a refit repeats what was chosen"):
+            train(tiny_run("other", peak_lr=0.1).model_copy(update={"refit": first.out}), quiet)
+        with pytest.raises(InputError, match="not the folder of a training run"):
+            train(tiny_run("other").model_copy(update={"refit": str(tmp_path / "nothing")}), quiet)
+        (Path(first.out) / "model.safetensors").unlink()
+        with pytest.raises(InputError, match="has not ended"):
+            train(tiny_run("other").model_copy(update={"refit": first.out}), quiet)
+
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
     def test_refuses_a_gpu_that_is_not_there(self, tiny_run: Run) -> None:
         with pytest.raises(InputError, match="no GPU is usable here"):
