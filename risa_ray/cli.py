@@ -28,6 +28,7 @@ app.add_typer(bench, name="bench")
 Data = Annotated[str | None, typer.Option("--data", help="Folder or URL of the tables; overrides the config's.")]
 Events = Annotated[str | None, typer.Option("--events", help="JSON lines of figures and alerts: a file, or - .")]
 DetectorName = Annotated[str, typer.Option("--detector", help="mtcnn, haar or dlib.")]
+Device = Annotated[str, typer.Option(help="cpu, auto or cuda.")]
 MinFace = Annotated[int, typer.Option("--min-face-size", help="Smallest face looked for, in pixels.")]
 Fps = Annotated[float | None, typer.Option("--sampling-fps", help="Frames per second analysed; default: all.")]
 ModelName = Annotated[str, typer.Option("--model", help="Name under models/, or path, of the expression model.")]
@@ -277,7 +278,7 @@ def evaluate(
     ] = None,
     usage: Annotated[str, typer.Option(help="The part to evaluate.")] = "PublicTest",
     model: ModelName = "default",
-    device: Annotated[str, typer.Option(help="cpu, auto or cuda.")] = "cpu",
+    device: Device = "cpu",
     end_to_end: Annotated[bool, typer.Option(help="Find the faces in larger scenes, too; takes minutes.")] = True,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
     plots: Annotated[Path | None, typer.Option(help="Folder for PNGs: confusion, reliability, coverage.")] = None,
@@ -352,6 +353,30 @@ def bench_classifier(
     check_output(out)
     threads = threads or len(os.sched_getaffinity(0))
     write_json(run(model, faces, repeats, threads, min_face_size), out)
+
+
+@bench.command("detectors")
+def bench_detectors(
+    video: Annotated[list[Path] | None, typer.Option(help="A video file, given as often as there are.")] = None,
+    device: Device = "cpu",
+    min_face_size: MinFace = 40,
+    frames: Annotated[int, typer.Option(help="Frames of each video, taken evenly.", min=1)] = 8,
+    repeats: Annotated[int, typer.Option(help="Turns of each detector, interleaved.", min=1)] = 3,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of every detector; default: all cores.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for detectors.json, .csv and .png.")] = None,
+) -> None:
+    """Every detector at 1080p, 720p and 540p: frames per second, and what it finds beside facenet-pytorch's MTCNN."""
+    from risa_ray.benchmarks import detectors
+
+    if out is not None:
+        make_folder(out)
+    threads = threads or len(os.sched_getaffinity(0))
+    result = detectors.bench_detectors(video or [], device, min_face_size, frames, repeats, threads)
+    print(detectors.describe(result))
+    if out is not None:
+        write_json(result, out / "detectors.json")
+        detectors.write_csv(result, out / "detectors.csv")
+        detectors.write_chart(result, out / "detectors.png")
 
 
 def check_output(out: Path | None) -> None:

@@ -7,7 +7,17 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-_PACKAGES = ("ray", "torch", "facenet-pytorch", "openvino", "opencv-python-headless", "av", "deltalake", "duckdb")
+_PACKAGES = (
+    "ray",
+    "torch",
+    "facenet-pytorch",
+    "openvino",
+    "numba",
+    "opencv-python-headless",
+    "av",
+    "deltalake",
+    "duckdb",
+)
 
 
 def machine() -> dict[str, object]:

@@ -1,7 +1,8 @@
-"""Face detectors behind one contract: MTCNN (facenet-pytorch), Haar cascades (OpenCV) and HOG (dlib)."""
+"""Face detectors behind one contract: MTCNN, Haar cascades (OpenCV) and HOG (dlib)."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ import torch
 
 from risa_ray.errors import InputError
 from risa_ray.frames import Image
+from risa_ray.vision.workers import Workers
 
 Floats = npt.NDArray[np.float32]
 
@@ -65,8 +67,23 @@ def _sorted(boxes: npt.ArrayLike, scores: npt.ArrayLike, landmarks: npt.ArrayLik
     return Faces(b[order], s[order], points)
 
 
-class MtcnnDetector:
-    """MTCNN (Zhang et al. 2016) as facenet-pytorch has it, whose wheel carries the weights."""
+class CpuMtcnnDetector:
+    """MTCNN (Zhang et al. 2016) in an engine of our own with facenet-pytorch's weights and boxes."""
+
+    name = "mtcnn"
+
+    def __init__(self, min_face_size: int, threads: int) -> None:
+        # Compiling takes seconds, which other detectors need not wait for.
+        from risa_ray.vision.mtcnn.cpu import CpuMtcnn
+
+        self._engine = CpuMtcnn(min_face_size, threads)
+
+    def detect(self, frames: Sequence[Image]) -> list[Faces]:
+        return [_sorted(*found) for found in self._engine.detect([_checked(f) for f in frames])]
+
+
+class GpuMtcnnDetector:
+    """MTCNN as facenet-pytorch has it, in batches of frames of one size."""
 
     name = "mtcnn"
 
@@ -75,8 +92,6 @@ class MtcnnDetector:
 
         self._min_face_size = min_face_size
         self._mtcnn = MTCNN(keep_all=True, select_largest=False, min_face_size=min_face_size, device=device)
-        # Batches pay on a GPU only; on CPUs facenet-pytorch is faster frame by frame.
-        self._batched = device != "cpu"
 
     def detect(self, frames: Sequence[Image]) -> list[Faces]:
         pictures = [_checked(f) for f in frames]
@@ -87,12 +102,16 @@ class MtcnnDetector:
                 # The image pyramid would have no level: no face of the asked size fits in.
                 results[index] = _sorted([], [], [])
             else:
-                by_shape.setdefault(picture.shape if self._batched else (index,), []).append(index)
+                by_shape.setdefault(picture.shape, []).append(index)
         for indices in by_shape.values():
             found = self._mtcnn.detect([pictures[i] for i in indices], landmarks=True)
             for index, boxes, scores, points in zip(indices, *found, strict=True):
                 results[index] = _sorted([], [], []) if boxes is None else _sorted(boxes, scores, points)
         return [faces for faces in results if faces is not None]
+
+
+def _mtcnn(device: str, min_face_size: int, threads: int) -> Detector:
+    return CpuMtcnnDetector(min_face_size, threads) if device == "cpu" else GpuMtcnnDetector(device, min_face_size)
 
 
 class HaarDetector:
@@ -103,24 +122,33 @@ class HaarDetector:
 
     name = "haar"
 
-    def __init__(self, device: str, min_face_size: int) -> None:
+    def __init__(self, device: str, min_face_size: int, threads: int) -> None:
         del device
-        self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
         self._min = (min_face_size, min_face_size)
+        self._workers = Workers(threads)
+        self._local = threading.local()
 
     def detect(self, frames: Sequence[Image]) -> list[Faces]:
-        return [self._one(_checked(f)) for f in frames]
+        return self._workers.map(self._one, [_checked(f) for f in frames])
 
     def _one(self, frame: Image) -> Faces:
         if min(frame.shape[:2]) < 24:  # the cascade's own window
             return _sorted([], [], None)
         grey = cv2.equalizeHist(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
-        boxes, _, weights = self._cascade.detectMultiScale3(
+        boxes, _, weights = self._cascade().detectMultiScale3(
             grey, scaleFactor=1.1, minNeighbors=5, minSize=self._min, outputRejectLevels=True
         )
         xywh = np.asarray(boxes, np.float32).reshape(-1, 4)
         scores = 1 / (1 + np.exp(-np.asarray(weights, np.float32).reshape(-1)))
         return _sorted(np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]), scores, None)
+
+    def _cascade(self) -> cv2.CascadeClassifier:
+        """This thread's own: a cascade is not made for several threads at once."""
+        if not hasattr(self._local, "cascade"):
+            path = cv2.data.haarcascades + "haarcascade_frontalface_default.xml"
+            self._local.cascade = cv2.CascadeClassifier(path)
+        cascade: cv2.CascadeClassifier = self._local.cascade
+        return cascade
 
 
 class DlibDetector:
@@ -133,8 +161,8 @@ class DlibDetector:
     name = "dlib"
     _window = 80
 
-    def __init__(self, device: str, min_face_size: int) -> None:
-        del device
+    def __init__(self, device: str, min_face_size: int, threads: int) -> None:
+        del device, threads  # dlib keeps the interpreter's lock
         try:
             import dlib
         except ImportError:
@@ -159,14 +187,14 @@ class DlibDetector:
         )
 
 
-DETECTORS: dict[str, Callable[[str, int], Detector]] = {
-    "mtcnn": MtcnnDetector,
+DETECTORS: dict[str, Callable[[str, int, int], Detector]] = {
+    "mtcnn": _mtcnn,
     "haar": HaarDetector,
     "dlib": DlibDetector,
 }
 
 
-def create_detector(name: str, *, device: str = "cpu", min_face_size: int = 20) -> Detector:
+def create_detector(name: str, *, device: str = "cpu", min_face_size: int = 20, threads: int | None = None) -> Detector:
     """A detector by name.
 
     Args:
@@ -174,6 +202,7 @@ def create_detector(name: str, *, device: str = "cpu", min_face_size: int = 20) 
         device: "cpu" or a torch device such as "cuda"; Haar and dlib always use the CPU.
         min_face_size: shorter side of the smallest face looked for, in pixels; MTCNN takes it as a coarse hint and
             may find faces of half the size.
+        threads: on a CPU; torch's number by default.
 
     Raises:
         InputError: the name is unknown, the size is below 12 pixels, or the device is not there.
@@ -182,7 +211,7 @@ def create_detector(name: str, *, device: str = "cpu", min_face_size: int = 20) 
         raise InputError(f"unknown detector {name!r}; choose one of {', '.join(DETECTORS)}")
     if min_face_size < 12:
         raise InputError(f"min_face_size {min_face_size} is too small; the least is 12 pixels")
-    return DETECTORS[name](resolve_device(device), min_face_size)
+    return DETECTORS[name](resolve_device(device), min_face_size, threads or torch.get_num_threads())
 
 
 def resolve_device(device: str) -> str:

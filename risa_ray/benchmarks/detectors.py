@@ -1,0 +1,315 @@
+"""Detectors side by side on the same frames: speed, and what each finds against facenet-pytorch's MTCNN."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from risa_ray.benchmarks.machine import machine
+from risa_ray.charts import BLUE, MUTED, WIDTH, Sheet
+from risa_ray.errors import InputError
+from risa_ray.frames import Image
+from risa_ray.sources.demo import render
+from risa_ray.vision.detectors import Detector, Faces, create_detector, resolve_device
+from risa_ray.vision.mtcnn.cpu import pyramid
+
+SIZES = {"1080p": (1920, 1080), "720p": (1280, 720), "540p": (960, 540)}
+REFERENCE = "facenet-pytorch"
+_OURS = "mtcnn"
+_BATCH = 4
+"""Frames in a call of what is fed in batches."""
+_PNET_MAC = 27 * 10 + (9 * 10 * 16 + 9 * 16 * 32 + 32 * 6) / 4
+"""Multiplications of P-Net per pixel of a level; its later layers have a quarter of the pixels."""
+
+
+@dataclass
+class _Contender:
+    """One way to find faces: what it is fed at a time, and what came of it."""
+
+    name: str
+    detect: Callable[[Sequence[Image]], list[Faces]]
+    batch: int
+    found: list[Faces] = field(default_factory=list)
+    seconds: list[list[float]] = field(default_factory=list)
+
+
+class _Facenet:
+    """facenet-pytorch's MTCNN as its users call it; float64 boxes come as they are, only in our form."""
+
+    name = REFERENCE
+
+    def __init__(self, device: str, min_face_size: int) -> None:
+        from facenet_pytorch import MTCNN
+
+        self._mtcnn = MTCNN(keep_all=True, select_largest=False, min_face_size=min_face_size, device=device)
+
+    def detect(self, frames: Sequence[Image]) -> list[Faces]:
+        found = self._mtcnn.detect(list(frames) if len(frames) > 1 else frames[0], landmarks=True)
+        rows = zip(*found, strict=True) if len(frames) > 1 else [found]
+        return [_faces(*row) for row in rows]
+
+
+def _faces(boxes: Any, scores: Any, points: Any) -> Faces:
+    if boxes is None:
+        return Faces(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 5, 2), np.float32))
+    return Faces(*(np.asarray(a, np.float32) for a in (boxes, scores, points)))
+
+
+def bench_detectors(
+    videos: Sequence[Path], device: str, min_face_size: int, frames: int, repeats: int, threads: int
+) -> dict[str, Any]:
+    """Every detector on the same frames at 1080p, 720p and 540p, in turns in one process.
+
+    Args:
+        videos: frames are taken evenly from each; none stands for the demo's scene, rendered.
+        frames: of each video.
+        repeats: turns of every detector over all frames of a size.
+
+    Returns:
+        Per size and detector: frames/s (median of the turns) and its ratio to facenet-pytorch frame by frame, p50 and
+        p95 milliseconds of a call, faces, recall and precision at IoU 0.5 against facenet-pytorch, `equal`: whether
+        the exact engine's contract with it is kept, and for the exact engine the floor that matrix products set.
+
+    Raises:
+        InputError: a video cannot be read, or the device is not there.
+    """
+    device, before = resolve_device(device), machine()
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    pictures = [picture for video in videos for picture in _sample(video, frames)] or _rendered(frames)
+    contenders = _contenders(device, min_face_size, threads)
+    gflops = _gemm_gflops(device)
+    sizes = {
+        name: _compare([_resized(p, size) for p in pictures], contenders, repeats, gflops, min_face_size)
+        for name, size in SIZES.items()
+    }
+    return {
+        "what": "detectors",
+        "videos": [video.name for video in videos] or ["demo"],
+        "frames": len(pictures),
+        "repeats": repeats,
+        "device": device,
+        "threads": threads,
+        "min_face_size": min_face_size,
+        "gemm_gflops": gflops,
+        "sizes": sizes,
+        "machine": before,
+    }
+
+
+_Known = tuple[str, "Detector | _Facenet", int]
+"""Name, detector, frames in a call."""
+
+
+def _contenders(device: str, min_face_size: int, threads: int) -> list[_Known]:
+    facenet = _Facenet(device, min_face_size)
+    ours = create_detector(_OURS, device=device, min_face_size=min_face_size, threads=threads)
+    known: list[_Known] = [
+        (REFERENCE, facenet, 1),
+        (f"{REFERENCE}, {_BATCH} at a time", facenet, _BATCH),
+        (_OURS, ours, 1),
+        (f"{_OURS}, {_BATCH} at a time", ours, _BATCH),
+    ]
+    for name in ("haar", "dlib"):
+        try:
+            known.append((name, create_detector(name, min_face_size=min_face_size, threads=threads), 1))
+        except InputError as error:  # dlib is an extra
+            print(error, file=sys.stderr)
+    return known
+
+
+def _compare(
+    pictures: list[Image],
+    known: list[_Known],
+    repeats: int,
+    gflops: float,
+    min_face_size: int,
+) -> dict[str, Any]:
+    contenders = [_Contender(name, detector.detect, batch) for name, detector, batch in known]
+    for contender in contenders:  # the first turn warms up, and gives the faces
+        contender.found = _turn(contender, pictures)[0]
+    for _ in range(repeats):
+        for contender in contenders:
+            contender.seconds.append(_turn(contender, pictures)[1])
+    reference = contenders[0]
+    whole = _frames_per_s(reference, len(pictures))
+    result = {}
+    for contender in contenders:
+        calls = [1000 * s for turn in contender.seconds for s in turn]
+        speed = _frames_per_s(contender, len(pictures))
+        recall, precision = _agreement(contender.found, reference.found)
+        result[contender.name] = {
+            "frames_per_s": statistics.median(speed),
+            "ratio": statistics.median(a / b for a, b in zip(speed, whole, strict=True)),
+            "ms_p50": float(np.percentile(calls, 50)),
+            "ms_p95": float(np.percentile(calls, 95)),
+            "batch": contender.batch,
+            "faces": sum(map(len, contender.found)),
+            "recall": recall,
+            "precision": precision,
+            "equal": all(map(keeps_contract, contender.found, reference.found)),
+        }
+    height, width = pictures[0].shape[:2]
+    mac = _PNET_MAC * sum(level.height * level.width for level in pyramid(height, width, min_face_size))
+    floor = 2 * mac / gflops / 1e9 * 1000
+    result[_OURS] |= {"pnet_floor_ms": floor, "times_pnet_floor": 1000 / result[_OURS]["frames_per_s"] / floor}
+    return result
+
+
+def _turn(contender: _Contender, pictures: list[Image]) -> tuple[list[Faces], list[float]]:
+    found, seconds = [], []
+    for start in range(0, len(pictures), contender.batch):
+        part = pictures[start : start + contender.batch]
+        began = time.perf_counter()
+        found.extend(contender.detect(part))
+        seconds.append(time.perf_counter() - began)
+    return found, seconds
+
+
+def _frames_per_s(contender: _Contender, frames: int) -> list[float]:
+    return [frames / sum(turn) for turn in contender.seconds]
+
+
+def _overlaps(a: Faces, b: Faces) -> npt.NDArray[np.float32]:
+    """Intersection over union of every box of one with every box of the other."""
+    p, q = a.boxes[:, None], b.boxes[None]
+    common = np.maximum(np.minimum(p[..., 2:], q[..., 2:]) - np.maximum(p[..., :2], q[..., :2]), 0).prod(2)
+    areas = (p[..., 2:] - p[..., :2]).prod(2) + (q[..., 2:] - q[..., :2]).prod(2)
+    return np.asarray(common / np.maximum(areas - common, 1e-9), np.float32)
+
+
+def _agreement(found: list[Faces], reference: list[Faces]) -> tuple[float, float]:
+    """Recall and precision at IoU 0.5; each is 1 where there is nothing to find, or to be wrong about."""
+    hit = right = 0
+    for faces, truth in zip(found, reference, strict=True):
+        near = _overlaps(faces, truth) >= 0.5
+        hit += int(near.any(0).sum())
+        right += int(near.any(1).sum())
+    wanted, given = sum(map(len, reference)), sum(map(len, found))
+    return hit / wanted if wanted else 1.0, right / given if given else 1.0
+
+
+def keeps_contract(faces: Faces, reference: Faces) -> bool:
+    """Whether faces are the reference's as the exact engine promises.
+
+    Every reference box with a probability of 0.9 and more has one with IoU >= 0.95, a probability within 0.02 and
+    landmarks within a pixel; and there is no other box with a probability of 0.95 and more.
+    """
+    if faces.landmarks is None or reference.landmarks is None:
+        return False
+    near = _overlaps(faces, reference)
+    for index in np.flatnonzero(reference.scores >= 0.9):
+        if not len(faces):
+            return False
+        match = int(near[:, index].argmax())
+        moved = np.abs(faces.landmarks[match] - reference.landmarks[index]).max()
+        if near[match, index] < 0.95 or abs(faces.scores[match] - reference.scores[index]) > 0.02 or moved > 1:
+            return False
+    sure = faces.scores >= 0.95
+    return bool((near.max(1, initial=0)[sure] >= 0.95).all())
+
+
+def _sample(video: Path, frames: int) -> list[Image]:
+    """Frames taken evenly from a video."""
+    try:
+        with av.open(str(video)) as container:
+            total = sum(1 for _ in container.decode(video=0))
+        step = max(1, total // frames)
+        with av.open(str(video)) as container:
+            several = enumerate(container.decode(video=0))
+            pictures = [
+                np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                for number, frame in several
+                if number % step == 0
+            ]
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise InputError(f"{video}: cannot be decoded ({error}); give a video file") from None
+    if not pictures:
+        raise InputError(f"{video}: no frame in it; give a video file")
+    return pictures[:frames]
+
+
+def _rendered(frames: int) -> list[Image]:
+    return [render("front", 0.4 * number) for number in range(frames)]
+
+
+def _resized(picture: Image, size: tuple[int, int]) -> Image:
+    if picture.shape[1::-1] == size:
+        return picture
+    shrinking = picture.shape[1] > size[0]
+    resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)
+
+
+def _gemm_gflops(device: str, side: int = 1024) -> float:
+    """What matrix products in float32 reach here, the best of several."""
+    a = torch.ones(side, side, device=device)
+    best = float("inf")
+    for _ in range(8):
+        began = time.perf_counter()
+        float((a @ a)[0, 0])  # waits for a GPU
+        best = min(best, time.perf_counter() - began)
+    return 2 * side**3 / best / 1e9
+
+
+_COLUMNS = ("frames_per_s", "ratio", "ms_p50", "ms_p95", "faces", "recall", "precision", "equal")
+
+
+def write_csv(result: dict[str, Any], path: Path) -> None:
+    """One row per size and detector."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["size", "detector", *_COLUMNS])
+        for size, detectors in result["sizes"].items():
+            for name, row in detectors.items():
+                writer.writerow([size, name, *(row[column] for column in _COLUMNS)])
+
+
+def write_chart(result: dict[str, Any], path: Path) -> None:
+    """Frames/s of every detector at every size, as bars."""
+    rows = sum(len(detectors) for detectors in result["sizes"].values())
+    bar, head, left, right = 24, 30, 260, 90
+    sheet = Sheet(90 + rows * bar + len(result["sizes"]) * head, "Frames per second", describe(result).split("\n")[0])
+    most = max(row["frames_per_s"] for detectors in result["sizes"].values() for row in detectors.values())
+    y = 80.0
+    for size, detectors in result["sizes"].items():
+        sheet.text((24, y + head / 2), size, 15, "lm")
+        y += head
+        for name, row in detectors.items():
+            end = left + (WIDTH - left - right) * row["frames_per_s"] / most
+            sheet.text((left - 8, y + bar / 2), name, 13, "rm")
+            sheet.rectangle((left, y + 3, end, y + bar - 3), BLUE if name.startswith(_OURS) else MUTED)
+            sheet.text((end + 6, y + bar / 2), f"{row['frames_per_s']:.1f}  ({row['ratio']:.1f} x)", 13, "lm")
+            y += bar
+    sheet.save(path)
+
+
+def describe(result: dict[str, Any]) -> str:
+    """A table for the terminal."""
+    lines = [
+        f"{result['frames']} frames of {', '.join(result['videos'])}, min face size {result['min_face_size']}, "
+        f"{result['device']}, {result['threads']} threads; {result['gemm_gflops']:.0f} GFLOP/s in matrix products"
+    ]
+    for size, detectors in result["sizes"].items():
+        lines.append(
+            f"{size:<34}{'frames/s':>9}{'ratio':>7}{'p50 ms':>8}{'p95 ms':>8}{'faces':>7}{'recall':>8}"
+            f"{'prec.':>7}  equal"
+        )
+        for name, row in detectors.items():
+            lines.append(
+                f"  {name:<32}{row['frames_per_s']:>9.2f}{row['ratio']:>7.2f}{row['ms_p50']:>8.1f}{row['ms_p95']:>8.1f}"
+                f"{row['faces']:>7}{row['recall']:>8.3f}{row['precision']:>7.3f}  {'yes' if row['equal'] else 'no'}"
+            )
+    return "\n".join(lines)

@@ -1,0 +1,321 @@
+"""The inner loops of MTCNN on a CPU, compiled by Numba; each releases the interpreter's lock.
+
+A level of the image pyramid is never held: its rows are averaged out of the frame one by one and pass through P-Net's
+layers in rings of three rows, which stay in the processor's caches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _compiled(function: Function) -> Function:
+    # Sums may be taken in any order and products fused; infinities and NaN keep their meaning.
+    settings: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": {"reassoc", "contract", "nsz"},
+    }
+    try:
+        compiled: Function = numba.njit(cache=True, **settings)(function)
+    except RuntimeError:  # no folder may be written to that would keep what is compiled
+        compiled = numba.njit(**settings)(function)
+    return compiled
+
+
+@_compiled
+def _windows(size: int, parts: int) -> tuple[Ints, Ints, Floats]:
+    """Adaptive average pooling of `size` pixels to `parts`: where each window begins and ends, and 1 / its length.
+
+    The windows overlap where `size` is no multiple of `parts`.
+    """
+    begin, end, inverse = np.empty(parts, np.int64), np.empty(parts, np.int64), np.empty(parts, np.float32)
+    for i in range(parts):
+        begin[i] = i * size // parts
+        end[i] = -(-(i + 1) * size // parts)
+        inverse[i] = np.float32(1) / np.float32(end[i] - begin[i])
+    return begin, end, inverse
+
+
+@_compiled
+def _average_row(
+    pixels: Bytes,
+    top: int,
+    bottom: int,
+    left: int,
+    right: int,
+    begin: Ints,
+    end: Ints,
+    inverse: Floats,
+    sums: npt.NDArray[np.int32],
+    out: Floats,
+    slot: int,
+) -> None:
+    """One row of an area-resampled picture, as the networks take it: (mean of the window - 127.5) / 128.
+
+    Args:
+        pixels: a picture uint8 (H, W, 3), as (H, W * 3).
+        top, bottom, left, right: the rows that the row averages, and the columns that the picture has.
+        begin, end, inverse: its `_windows`, counted from `left`.
+        sums: room for (right - left + 1) * 3 numbers.
+        out: float32 (3, slots, n); row `slot` is written.
+    """
+    first, size = 3 * left, 3 * (right - left)
+    # Sliced, since Numba cannot tell that `first` is not negative and would look at every index.
+    row = pixels[top, first : first + size]
+    for x in range(size):
+        sums[x + 3] = row[x]
+    for y in range(top + 1, bottom):
+        row = pixels[y, first : first + size]
+        for x in range(size):
+            sums[x + 3] += row[x]
+    # Summed up to each column: a window's sum is a difference, however wide it is.
+    a = b = c = np.int32(0)
+    sums[0] = sums[1] = sums[2] = 0
+    for x in range(3, size + 3, 3):
+        a += sums[x]
+        b += sums[x + 1]
+        c += sums[x + 2]
+        sums[x], sums[x + 1], sums[x + 2] = a, b, c
+    scale = np.float32(0.0078125) / np.float32(bottom - top)
+    for i in range(len(begin)):
+        p, q, weight = 3 * begin[i], 3 * end[i], scale * inverse[i]
+        out[0, slot, i] = np.float32(sums[q] - sums[p]) * weight - np.float32(0.99609375)
+        out[1, slot, i] = np.float32(sums[q + 1] - sums[p + 1]) * weight - np.float32(0.99609375)
+        out[2, slot, i] = np.float32(sums[q + 2] - sums[p + 2]) * weight - np.float32(0.99609375)
+
+
+@_compiled
+def _convolve_row(
+    rows: Floats, first: int, weights: Floats, bias: Floats, slope: Floats, out: Floats, slot: int, width: int
+) -> None:
+    """One row of a 3x3 convolution and its PReLU.
+
+    Args:
+        rows: float32 (in, 3, W), a ring of three rows of which `first` is the uppermost.
+        weights, bias, slope: (out, in, 3, 3), (out,), (out,); the number of channels that come out is even.
+        out: float32 (out, slots, >= width); row `slot` is written.
+    """
+    i, j, k = first, (first + 1) % 3, (first + 2) % 3
+    channels = weights.shape[1]
+    # Two channels out at a time use each number loaded twice, and their 18 weights stay in registers.
+    for o in range(0, weights.shape[0], 2):
+        bias0, bias1 = bias[o], bias[o + 1]
+        for x in range(width):
+            out[o, slot, x] = bias0
+            out[o + 1, slot, x] = bias1
+        for c in range(channels):
+            a0, a1, a2 = weights[o, c, 0, 0], weights[o, c, 0, 1], weights[o, c, 0, 2]
+            a3, a4, a5 = weights[o, c, 1, 0], weights[o, c, 1, 1], weights[o, c, 1, 2]
+            a6, a7, a8 = weights[o, c, 2, 0], weights[o, c, 2, 1], weights[o, c, 2, 2]
+            b0, b1, b2 = weights[o + 1, c, 0, 0], weights[o + 1, c, 0, 1], weights[o + 1, c, 0, 2]
+            b3, b4, b5 = weights[o + 1, c, 1, 0], weights[o + 1, c, 1, 1], weights[o + 1, c, 1, 2]
+            b6, b7, b8 = weights[o + 1, c, 2, 0], weights[o + 1, c, 2, 1], weights[o + 1, c, 2, 2]
+            for x in range(width):
+                v0, v1, v2 = rows[c, i, x], rows[c, i, x + 1], rows[c, i, x + 2]
+                v3, v4, v5 = rows[c, j, x], rows[c, j, x + 1], rows[c, j, x + 2]
+                v6, v7, v8 = rows[c, k, x], rows[c, k, x + 1], rows[c, k, x + 2]
+                out[o, slot, x] += (
+                    a0 * v0 + a1 * v1 + a2 * v2 + a3 * v3 + a4 * v4 + a5 * v5 + a6 * v6 + a7 * v7 + a8 * v8
+                )
+                out[o + 1, slot, x] += (
+                    b0 * v0 + b1 * v1 + b2 * v2 + b3 * v3 + b4 * v4 + b5 * v5 + b6 * v6 + b7 * v7 + b8 * v8
+                )
+        slope0, slope1 = slope[o], slope[o + 1]
+        for x in range(width):
+            v = out[o, slot, x]
+            out[o, slot, x] = v if v > 0 else v * slope0
+            v = out[o + 1, slot, x]
+            out[o + 1, slot, x] = v if v > 0 else v * slope1
+
+
+@_compiled
+def _pool_row(rows: Floats, out: Floats, slot: int) -> None:
+    """One row of 2x2 max pooling of rows float32 (channels, 2, 2 * W) to `out` (channels, slots, W)."""
+    for c in range(out.shape[0]):
+        for x in range(out.shape[2]):
+            upper = max(rows[c, 0, 2 * x], rows[c, 0, 2 * x + 1])
+            lower = max(rows[c, 1, 2 * x], rows[c, 1, 2 * x + 1])
+            out[c, slot, x] = max(upper, lower)
+
+
+@_compiled
+def _collect_row(
+    features: Floats,
+    heads: Floats,
+    bias: Floats,
+    threshold: float,
+    row: int,
+    logit: Floats,
+    found: Floats,
+    count: int,
+) -> int:
+    """Enter the cells of a row, features float32 (32, 1, W), that may be faces; how many are entered then."""
+    for x in range(len(logit)):
+        logit[x] = bias[0]
+    for c in range(features.shape[0]):
+        weight = heads[0, c]
+        for x in range(len(logit)):
+            logit[x] += weight * features[c, 0, x]
+    # A cell this far below the threshold needs no closer look.
+    least = np.float32(math.log(threshold / (1 - threshold)) - 1e-3)
+    for x in range(len(logit)):
+        if logit[x] < least:
+            continue
+        probability = np.float32(1) / (np.float32(1) + np.float32(math.exp(-logit[x])))
+        if probability < np.float32(threshold):
+            continue
+        found[count, 0], found[count, 1], found[count, 2] = x, row, probability
+        for k in range(4):
+            moved = bias[k + 1]
+            for c in range(features.shape[0]):
+                moved += heads[k + 1, c] * features[c, 0, x]
+            found[count, 3 + k] = moved
+        count += 1
+    return count
+
+
+@_compiled
+def propose(
+    image: Bytes,
+    height: int,
+    width: int,
+    top: int,
+    bottom: int,
+    threshold: float,
+    w1: Floats,
+    b1: Floats,
+    s1: Floats,
+    w2: Floats,
+    b2: Floats,
+    s2: Floats,
+    w3: Floats,
+    b3: Floats,
+    s3: Floats,
+    heads: Floats,
+    head_bias: Floats,
+) -> Floats:
+    """P-Net over some rows of one level of the pyramid.
+
+    Args:
+        image: uint8 (H, W, 3).
+        height, width: of the level, at least 12.
+        top, bottom: rows of P-Net's answer, of (height - 2 + 1) // 2 - 4 in all.
+        threshold: least probability of a face.
+        w1, b1, s1 to w3, b3, s3: the convolutions and the slopes of their PReLUs.
+        heads, head_bias: (5, 32) and (5,): the face's logit over the other's, then the four numbers that move the box.
+
+    Returns:
+        float32 (n, 7): column and row in the answer, probability, and the four numbers, of each cell above it.
+    """
+    frame_height, frame_width = image.shape[0], image.shape[1]
+    pixels = image.reshape(frame_height, frame_width * 3)
+    begin, end, inverse = _windows(frame_width, width)
+    row_begin, row_end, _ = _windows(frame_height, height)
+    pooled_width = (width - 1) // 2
+    second_width, answer_width = pooled_width - 2, pooled_width - 4
+    sums = np.empty(3 * frame_width + 3, np.int32)
+    level = np.empty((3, 3, width), np.float32)
+    # A column more than there may be: the pooling's last window may have but one.
+    first = np.full((w1.shape[0], 2, 2 * pooled_width), -np.inf, np.float32)
+    pooled = np.empty((w1.shape[0], 3, pooled_width), np.float32)
+    second = np.empty((w2.shape[0], 3, second_width), np.float32)
+    third = np.empty((w3.shape[0], 1, answer_width), np.float32)
+    logit = np.empty(answer_width, np.float32)
+    found = np.empty((max(1, bottom - top) * answer_width, 7), np.float32)
+    count, fetched = 0, 2 * top
+    for row in range(top, bottom + 4):
+        for half in range(2):
+            y = 2 * row + half
+            if y >= height - 2:
+                first[:, half, :] = -np.inf
+                continue
+            while fetched <= y + 2:
+                upper, lower = row_begin[fetched], row_end[fetched]
+                _average_row(pixels, upper, lower, 0, frame_width, begin, end, inverse, sums, level, fetched % 3)
+                fetched += 1
+            _convolve_row(level, y % 3, w1, b1, s1, first, half, width - 2)
+        _pool_row(first, pooled, row % 3)
+        if row >= top + 2:
+            _convolve_row(pooled, (row - 2) % 3, w2, b2, s2, second, (row - 2) % 3, second_width)
+        if row >= top + 4:
+            _convolve_row(second, (row - 4) % 3, w3, b3, s3, third, 0, answer_width)
+            count = _collect_row(third, heads, head_bias, threshold, row - 4, logit, found, count)
+    return found[:count].copy()
+
+
+@_compiled
+def cut(image: Bytes, boxes: Ints, side: int) -> Floats:
+    """Parts of a picture, area-resampled to squares as the networks take them.
+
+    Args:
+        image: uint8 (H, W, 3).
+        boxes: (n, 4), x1 y1 x2 y2 in pixels within the picture, the ends excluded; none is empty.
+
+    Returns:
+        float32 (n, 3, side, side).
+    """
+    out = np.empty((len(boxes), 3, side, side), np.float32)
+    pixels = image.reshape(image.shape[0], image.shape[1] * 3)
+    width = 1
+    for n in range(len(boxes)):
+        width = max(width, boxes[n, 2] - boxes[n, 0])
+    sums = np.empty(3 * width + 3, np.int32)
+    for n in range(len(boxes)):
+        x1, y1, x2, y2 = boxes[n]
+        begin, end, inverse = _windows(x2 - x1, side)
+        row_begin, row_end, _ = _windows(y2 - y1, side)
+        for row in range(side):
+            upper, lower = y1 + row_begin[row], y1 + row_end[row]
+            _average_row(pixels, upper, lower, x1, x2, begin, end, inverse, sums, out[n], row)
+    return out
+
+
+@_compiled
+def suppress(boxes: Floats, scores: Floats, threshold: float, of_smaller: bool) -> Ints:
+    """Greedy non-maximum suppression.
+
+    Args:
+        boxes: (n, 4), x1 y1 x2 y2.
+        threshold: the largest overlap that two kept boxes may have.
+        of_smaller: overlap is the share of the smaller box, of whole pixels with both ends included, as in
+            facenet-pytorch's last step; otherwise intersection over union, as in torchvision.
+
+    Returns:
+        Numbers of the boxes kept, by falling score.
+    """
+    order = np.argsort(-scores, kind="mergesort")
+    n = len(order)
+    one = np.float32(1 if of_smaller else 0)
+    x1, y1, x2, y2 = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    area = np.empty(n, np.float32)
+    for i in range(n):
+        x1[i], y1[i], x2[i], y2[i] = boxes[order[i]]
+        area[i] = (x2[i] - x1[i] + one) * (y2[i] - y1[i] + one)
+    out = np.zeros(n, np.uint8)
+    kept = np.empty(n, np.int64)
+    count = 0
+    zero = np.float32(0)
+    for i in range(n):
+        if out[i]:
+            continue
+        kept[count] = order[i]
+        count += 1
+        for j in range(i + 1, n):
+            wide = max(zero, min(x2[i], x2[j]) - max(x1[i], x1[j]) + one)
+            high = max(zero, min(y2[i], y2[j]) - max(y1[i], y1[j]) + one)
+            common = wide * high
+            whole = min(area[i], area[j]) if of_smaller else area[i] + area[j] - common
+            out[j] |= np.float64(common / whole) > threshold
+    return kept[:count].copy()

@@ -1,0 +1,102 @@
+"""The comparison of detectors: what counts as equal, and the command from end to end."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from risa_ray.benchmarks.detectors import keeps_contract
+from risa_ray.cli import app
+from risa_ray.vision import Faces
+
+
+def faces(*boxes: tuple[float, float, float, float], score: float = 0.99, marks: float = 50) -> Faces:
+    n = len(boxes)
+    return Faces(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.full(n, score, np.float32),
+        np.full((n, 5, 2), marks, np.float32),
+    )
+
+
+ONE = (10.0, 10.0, 110.0, 110.0)
+SHIFTED = (12.0, 10.0, 112.0, 110.0)
+FAR = (15.0, 15.0, 115.0, 115.0)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "kept"),
+    [
+        (faces(ONE), faces(ONE), True),
+        (faces(SHIFTED), faces(ONE), True),
+        (faces(FAR), faces(ONE), False),
+        (faces(ONE, score=0.96), faces(ONE), False),
+        (faces(ONE, marks=52), faces(ONE), False),
+        (faces(), faces(ONE), False),
+        (faces(), faces(ONE, score=0.8), True),
+        (faces(ONE), faces(), False),
+        (faces(ONE, score=0.94), faces(), True),
+        (faces(), faces(), True),
+        (Faces(faces(ONE).boxes, faces(ONE).scores, None), faces(ONE), False),
+    ],
+    ids=[
+        "same",
+        "near",
+        "far",
+        "score",
+        "landmarks",
+        "lost",
+        "unsure",
+        "extra",
+        "unsure extra",
+        "none",
+        "no landmarks",
+    ],
+)
+def test_the_contract_of_the_exact_engine(found: Faces, wanted: Faces, kept: bool) -> None:
+    assert keeps_contract(found, wanted) == kept
+
+
+def test_the_comparison_leaves_a_table_a_json_a_csv_and_a_chart(tmp_path: Path) -> None:
+    arguments = [
+        "bench",
+        "detectors",
+        "--frames",
+        "1",
+        "--repeats",
+        "1",
+        "--min-face-size",
+        "40",
+        "--threads",
+        "1",
+        "--out",
+    ]
+    done = CliRunner().invoke(app, [*arguments, str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "out/detectors.json").read_text())
+    assert list(result["sizes"]) == ["1080p", "720p", "540p"]
+    for detectors in result["sizes"].values():
+        assert {"facenet-pytorch", "mtcnn", "haar"} <= set(detectors)
+        ours = detectors["mtcnn"]
+        assert ours["equal"]
+        assert ours["faces"] >= 1
+        assert ours["recall"] == ours["precision"] == 1
+        assert ours["times_pnet_floor"] > 1
+    assert "1080p" in done.output
+    with (tmp_path / "out/detectors.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == sum(map(len, result["sizes"].values()))
+    with Image.open(tmp_path / "out/detectors.png") as chart:
+        assert chart.width == 800
+
+
+def test_a_video_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "note.mp4").write_text("no video")
+    done = CliRunner().invoke(app, ["bench", "detectors", "--video", str(tmp_path / "note.mp4")])
+    assert done.exit_code != 0
+    assert "cannot be decoded" in str(done.exception)
