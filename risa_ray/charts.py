@@ -28,15 +28,18 @@ class Sheet:
         self.text((24, 50), subtitle, 14, "la", MUTED)
 
     def text(self, at: Point, text: str, size: int = 14, anchor: str = "mm", colour: str = INK) -> None:
+        """A text of so many pixels; `anchor` says which of its points lies at `at`, as Pillow names them."""
         # typed as either of two fonts; a size makes it the scalable one
         font = cast(ImageFont.FreeTypeFont, ImageFont.load_default(size * _FINE))
         self._draw.text((at[0] * _FINE, at[1] * _FINE), text, colour, font, anchor)
 
     def line(self, points: Sequence[Point], colour: str = INK, width: float = 1.0) -> None:
+        """A line through the points."""
         fine = [(x * _FINE, y * _FINE) for x, y in points]
         self._draw.line(fine, colour, max(1, round(width * _FINE)), "curve")
 
     def dashes(self, start: Point, end: Point, colour: str = MUTED) -> None:
+        """A dashed line."""
         steps = max(1, round(math.dist(start, end) / 6))
         dx, dy = (end[0] - start[0]) / steps, (end[1] - start[1]) / steps
         for i in range(0, steps, 2):
@@ -44,18 +47,22 @@ class Sheet:
             self.line([(x, y), (x + dx, y + dy)], colour, 1.5)
 
     def area(self, points: Sequence[Point], colour: str) -> None:
+        """A filled polygon."""
         self._draw.polygon([(x * _FINE, y * _FINE) for x, y in points], colour)
 
     def rectangle(self, box: tuple[float, float, float, float], colour: str) -> None:
+        """A filled rectangle, x1 y1 x2 y2; one of less than half a pixel is left out."""
         x1, y1, x2, y2 = (v * _FINE for v in box)
         if x2 - x1 >= 1 and y2 - y1 >= 1:
             self._draw.rectangle((x1, y1, x2 - 1, y2 - 1), colour)
 
     def dot(self, at: Point, colour: str, radius: float = 3.5) -> None:
+        """A filled circle."""
         x, y, r = at[0] * _FINE, at[1] * _FINE, radius * _FINE
         self._draw.ellipse((x - r, y - r, x + r, y + r), colour)
 
     def save(self, path: Path) -> Path:
+        """Write the picture; its path."""
         width, height = self._image.size
         self._image.resize((width // _FINE, height // _FINE), Image.Resampling.LANCZOS).save(path)
         return path
@@ -68,6 +75,7 @@ class Axes:
         self._sheet, self._box, self._x, self._y = sheet, box, x, y
 
     def at(self, x: float, y: float) -> Point:
+        """The pixel of a pair of values."""
         left, top, right, bottom = self._box
         across = (x - self._x[0]) / (self._x[1] - self._x[0])
         up = (y - self._y[0]) / (self._y[1] - self._y[0])
@@ -76,6 +84,7 @@ class Axes:
     def draw(
         self, x_title: str, y_title: str, x_format: Callable[[float], str], y_format: Callable[[float], str]
     ) -> None:
+        """Grid, ticks and titles; the formats write a value as a tick's text."""
         left, top, right, bottom = self._box
         for value in ticks(*self._x, 10 if right - left > 400 else 5):
             x, _ = self.at(value, self._y[0])

@@ -29,6 +29,9 @@ Data = Annotated[str | None, typer.Option("--data", help="Folder or URL of the t
 Events = Annotated[str | None, typer.Option("--events", help="JSON lines of figures and alerts: a file, or - .")]
 DetectorName = Annotated[str, typer.Option("--detector", help="mtcnn, haar or dlib.")]
 Device = Annotated[str, typer.Option(help="cpu, auto or cuda.")]
+DetectEvery = Annotated[
+    int, typer.Option(help="Frames from one full detection to the next; between them faces are followed.", min=1)
+]
 MinFace = Annotated[int, typer.Option("--min-face-size", help="Smallest face looked for, in pixels.")]
 Fps = Annotated[float | None, typer.Option("--sampling-fps", help="Frames per second analysed; default: all.")]
 ModelName = Annotated[str, typer.Option("--model", help="Name under models/, or path, of the expression model.")]
@@ -52,6 +55,16 @@ def main() -> None:
         sys.exit(0)
 
 
+def _camera(detector: str, min_face_size: int, detect_every: int, sampling_fps: float | None) -> dict[str, Any]:
+    """A camera's settings as in a config file."""
+    return {
+        "detector": detector,
+        "min_face_size": min_face_size,
+        "detect_every": detect_every,
+        "sampling_fps": sampling_fps,
+    }
+
+
 @app.command()
 def stream(
     source: Annotated[str, typer.Argument(metavar="CONFIG|PATH|URL", help="A YAML config, or one video or camera.")],
@@ -59,6 +72,7 @@ def stream(
     events: Events = None,
     detector: DetectorName = "mtcnn",
     min_face_size: MinFace = 40,
+    detect_every: DetectEvery = 1,
     sampling_fps: Fps = None,
     model: ModelName = "default",
     every_frame: Annotated[bool, typer.Option(help="Drop nothing, even from a live source.")] = False,
@@ -68,7 +82,7 @@ def stream(
 
     The camera options apply to a PATH or URL; a CONFIG says it all itself.
     """
-    camera: dict[str, Any] = {"detector": detector, "min_face_size": min_face_size, "sampling_fps": sampling_fps}
+    camera = _camera(detector, min_face_size, detect_every, sampling_fps)
     if every_frame:
         camera["policy"] = "every_frame"
     if Path(source).suffix.lower() in (".yaml", ".yml"):
@@ -112,6 +126,7 @@ def batch(
     data: Data = None,
     detector: DetectorName = "mtcnn",
     min_face_size: MinFace = 40,
+    detect_every: DetectEvery = 1,
     sampling_fps: Fps = None,
     model: ModelName = "default",
     workers: Annotated[int, typer.Option(help="Files at a time.", min=1)] = 1,
@@ -133,7 +148,7 @@ def batch(
         chain = with_data(load_config(config), data)
         units = recordings_of(chain, camera, files)
     else:
-        settings = {"detector": detector, "min_face_size": min_face_size, "sampling_fps": sampling_fps}
+        settings = _camera(detector, min_face_size, detect_every, sampling_fps)
         pipeline = {"model": model, "analyzers": workers, "gpus_per_analyzer": gpus_per_worker}
         chain = config_for([str(p) for p in files], data or "data", settings, pipeline)
         units = units_of(chain)
@@ -188,13 +203,14 @@ def annotate(
     camera: Annotated[str | None, typer.Option(help="That camera's id.")] = None,
     detector: DetectorName = "mtcnn",
     min_face_size: MinFace = 40,
+    detect_every: DetectEvery = 1,
     sampling_fps: Fps = None,
     model: ModelName = "default",
 ) -> None:
     """Draw boxes, track numbers, apparent expressions and zones on a video or picture."""
     from risa_ray.annotate import annotate_file
 
-    settings = {"detector": detector, "min_face_size": min_face_size, "sampling_fps": sampling_fps}
+    settings = _camera(detector, min_face_size, detect_every, sampling_fps)
     frames, faces = annotate_file(file, out, settings, model, config, camera)
     print(f"{out}: {frames} frames, {faces} faces")
 
@@ -363,6 +379,7 @@ def bench_detectors(
     frames: Annotated[int, typer.Option(help="Frames of each video, taken evenly.", min=1)] = 8,
     repeats: Annotated[int, typer.Option(help="Turns of each detector, interleaved.", min=1)] = 3,
     threads: Annotated[int | None, typer.Option(help="CPU threads of every detector; default: all cores.")] = None,
+    detect_every: DetectEvery = 5,
     out: Annotated[Path | None, typer.Option(help="Folder for detectors.json, .csv and .png.")] = None,
 ) -> None:
     """Every detector at 1080p, 720p and 540p: frames per second, and what it finds beside facenet-pytorch's MTCNN."""
@@ -371,7 +388,7 @@ def bench_detectors(
     if out is not None:
         make_folder(out)
     threads = threads or len(os.sched_getaffinity(0))
-    result = detectors.bench_detectors(video or [], device, min_face_size, frames, repeats, threads)
+    result = detectors.bench_detectors(video or [], device, min_face_size, frames, repeats, threads, detect_every)
     print(detectors.describe(result))
     if out is not None:
         write_json(result, out / "detectors.json")

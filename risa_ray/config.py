@@ -96,6 +96,7 @@ class CameraConfig(Model):
     max_staleness_s: float = Field(default=0.5, gt=0)
     detector: Detector = "mtcnn"
     min_face_size: int = Field(default=40, ge=12, description="in pixels of the analysed picture")
+    detect_every: int = Field(default=1, ge=1, description="frames from one full detection to the next")
     max_width: int | None = Field(default=None, ge=64, description="wider pictures are reduced before analysis")
     start: datetime | None = Field(default=None, description="capture time of a file's first frame, with its zone")
     realtime: bool = Field(default=False, description="play a file at its own speed, as if it were live")
@@ -108,6 +109,12 @@ class CameraConfig(Model):
         if start is not None and start.tzinfo is None:
             raise ValueError("give the time with its zone, as 2026-11-22T09:00:00+01:00")
         return start
+
+    @model_validator(mode="after")
+    def _refinable(self) -> CameraConfig:
+        if self.detect_every > 1 and self.detector != "mtcnn":
+            raise ValueError(f"detect_every {self.detect_every} needs detector mtcnn; {self.detector} has no stages")
+        return self
 
     @model_validator(mode="after")
     def _unique_zones(self) -> CameraConfig:

@@ -85,6 +85,11 @@ REFUSED: list[tuple[str, Mapping, list[str]]] = [
         ["cameras[till].detector", "'mtcnn', 'haar' or 'dlib'", "(got 'yolo')"],
     ),
     ("too small faces", chain(camera(min_face_size=5)), ["cameras[till].min_face_size", "12", "(got 5)"]),
+    (
+        "nothing to refine with",
+        chain(camera(detector="haar", detect_every=5)),
+        ["cameras[till]", "detect_every 5 needs detector mtcnn"],
+    ),
     ("negative rate", chain(camera(sampling_fps=-1)), ["cameras[till].sampling_fps", "greater than 0", "(got -1)"]),
     ("no number", chain(camera(sampling_fps=float("nan"))), ["cameras[till].sampling_fps", "finite", "(got nan)"]),
     (

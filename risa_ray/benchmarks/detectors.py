@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,15 @@ from risa_ray.errors import InputError
 from risa_ray.frames import Image
 from risa_ray.sources.demo import render
 from risa_ray.vision.detectors import Detector, Faces, create_detector, resolve_device
-from risa_ray.vision.mtcnn.cpu import pyramid
+from risa_ray.vision.mtcnn.pyramid import pyramid
+from risa_ray.vision.tracker import TrackerConfig, expected, start, update
 
 SIZES = {"1080p": (1920, 1080), "720p": (1280, 720), "540p": (960, 540)}
 REFERENCE = "facenet-pytorch"
 _OURS = "mtcnn"
 _BATCH = 4
 """Frames in a call of what is fed in batches."""
+_TRACKED_FRAMES = 60
 _PNET_MAC = 27 * 10 + (9 * 10 * 16 + 9 * 16 * 32 + 32 * 6) / 4
 """Multiplications of P-Net per pixel of a level; its later layers have a quarter of the pixels."""
 
@@ -68,7 +71,13 @@ def _faces(boxes: Any, scores: Any, points: Any) -> Faces:
 
 
 def bench_detectors(
-    videos: Sequence[Path], device: str, min_face_size: int, frames: int, repeats: int, threads: int
+    videos: Sequence[Path],
+    device: str,
+    min_face_size: int,
+    frames: int,
+    repeats: int,
+    threads: int,
+    detect_every: int,
 ) -> dict[str, Any]:
     """Every detector on the same frames at 1080p, 720p and 540p, in turns in one process.
 
@@ -76,33 +85,44 @@ def bench_detectors(
         videos: frames are taken evenly from each; none stands for the demo's scene, rendered.
         frames: of each video.
         repeats: turns of every detector over all frames of a size.
+        detect_every: of tracked detection, which is measured on the first frames of each video in a row.
 
     Returns:
         Per size and detector: frames/s (median of the turns) and its ratio to facenet-pytorch frame by frame, p50 and
         p95 milliseconds of a call, faces, recall and precision at IoU 0.5 against facenet-pytorch, `equal`: whether
         the exact engine's contract with it is kept, and for the exact engine the floor that matrix products set.
+        Recall and precision of tracked detection are against the exact engine on every frame.
 
     Raises:
-        InputError: a video cannot be read, or the device is not there.
+        InputError: a video cannot be read, the device is not there, or no face of that size fits in the smallest size.
     """
+    least = min(min(size) for size in SIZES.values())
+    if min_face_size > least:
+        raise InputError(f"--min-face-size {min_face_size}: no such face fits into {least} rows; give {least} at most")
     device, before = resolve_device(device), machine()
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     pictures = [picture for video in videos for picture in _sample(video, frames)] or _rendered(frames)
     contenders = _contenders(device, min_face_size, threads)
-    gflops = _gemm_gflops(device)
-    sizes = {
-        name: _compare([_resized(p, size) for p in pictures], contenders, repeats, gflops, min_face_size)
-        for name, size in SIZES.items()
-    }
+    gflops = _gemm_gflops() if device == "cpu" else None  # elsewhere `mtcnn` is no engine of ours
+    runs = [_first(video, _TRACKED_FRAMES) for video in videos]
+    sizes = {}
+    for name, size in SIZES.items():
+        rows = _compare([_resized(p, size) for p in pictures], contenders, repeats, gflops, min_face_size)
+        if runs:
+            resized = [[(pts, _resized(p, size)) for pts, p in run] for run in runs]
+            speed = rows[REFERENCE]["frames_per_s"]
+            rows[f"{_OURS}, every {detect_every}"] = _tracked(resized, contenders[2][1], detect_every, repeats, speed)
+        sizes[name] = rows
     return {
         "what": "detectors",
-        "videos": [video.name for video in videos] or ["demo"],
+        "videos": [video.name for video in videos] or ["the demo scene"],
         "frames": len(pictures),
         "repeats": repeats,
         "device": device,
         "threads": threads,
         "min_face_size": min_face_size,
+        "detect_every": detect_every,
         "gemm_gflops": gflops,
         "sizes": sizes,
         "machine": before,
@@ -134,7 +154,7 @@ def _compare(
     pictures: list[Image],
     known: list[_Known],
     repeats: int,
-    gflops: float,
+    gflops: float | None,
     min_face_size: int,
 ) -> dict[str, Any]:
     contenders = [_Contender(name, detector.detect, batch) for name, detector, batch in known]
@@ -161,6 +181,8 @@ def _compare(
             "precision": precision,
             "equal": all(map(keeps_contract, contender.found, reference.found)),
         }
+    if gflops is None:
+        return result
     height, width = pictures[0].shape[:2]
     mac = _PNET_MAC * sum(level.height * level.width for level in pyramid(height, width, min_face_size))
     floor = 2 * mac / gflops / 1e9 * 1000
@@ -168,10 +190,57 @@ def _compare(
     return result
 
 
+_Run = list[tuple[float, Image]]
+"""Frames in a row with their pts in seconds."""
+
+
+def _tracked(
+    runs: list[_Run], detector: Detector | _Facenet, every: int, repeats: int, reference: float
+) -> dict[str, Any]:
+    """Tracked detection over frames in a row, against the exact engine on every frame of them."""
+    assert not isinstance(detector, _Facenet)
+    wanted = [faces for run in runs for faces in detector.detect([picture for _, picture in run])]
+    found: list[Faces] = []
+    speeds, calls = [], []
+    for _ in range(repeats + 1):  # the first turn warms up
+        followed = [_follow(run, detector, every) for run in runs]
+        found = [faces for several, _ in followed for faces in several]
+        calls = [second for _, seconds in followed for second in seconds]
+        speeds.append(len(found) / sum(calls))
+    recall, precision = _agreement(found, wanted)
+    speed = statistics.median(speeds[1:])
+    return {
+        "frames_per_s": speed,
+        "ratio": speed / reference,
+        "ms_p50": float(np.percentile(calls, 50)) * 1000,
+        "ms_p95": float(np.percentile(calls, 95)) * 1000,
+        "batch": 1,
+        "faces": sum(map(len, found)),
+        "recall": recall,
+        "precision": precision,
+        "equal": all(map(keeps_contract, found, wanted)),
+    }
+
+
+def _follow(run: _Run, detector: Detector, every: int) -> tuple[list[Faces], list[float]]:
+    state, config = start("bench", 0), TrackerConfig()
+    found, seconds = [], []
+    for number, (pts, picture) in enumerate(run):
+        began = time.perf_counter()
+        if number % every == 0:
+            (faces,) = detector.detect([picture])
+        else:
+            (faces,) = detector.refine([picture], [expected(state, pts, config)])
+        state, _ = update(state, number, pts, faces.boxes, faces.scores, config)
+        seconds.append(time.perf_counter() - began)
+        found.append(faces)
+    return found, seconds
+
+
 def _turn(contender: _Contender, pictures: list[Image]) -> tuple[list[Faces], list[float]]:
     found, seconds = [], []
-    for start in range(0, len(pictures), contender.batch):
-        part = pictures[start : start + contender.batch]
+    for first in range(0, len(pictures), contender.batch):
+        part = pictures[first : first + contender.batch]
         began = time.perf_counter()
         found.extend(contender.detect(part))
         seconds.append(time.perf_counter() - began)
@@ -226,40 +295,52 @@ def _sample(video: Path, frames: int) -> list[Image]:
     try:
         with av.open(str(video)) as container:
             total = sum(1 for _ in container.decode(video=0))
-        step = max(1, total // frames)
+        wanted = {number * total // frames for number in range(frames)}
         with av.open(str(video)) as container:
             several = enumerate(container.decode(video=0))
             pictures = [
-                np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-                for number, frame in several
-                if number % step == 0
+                np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for number, frame in several if number in wanted
             ]
     except (av.FFmpegError, IndexError, OSError) as error:
         raise InputError(f"{video}: cannot be decoded ({error}); give a video file") from None
     if not pictures:
         raise InputError(f"{video}: no frame in it; give a video file")
-    return pictures[:frames]
+    return pictures
+
+
+def _first(video: Path, frames: int) -> _Run:
+    """The first frames of a video that `_sample` could decode."""
+    with av.open(str(video)) as container:
+        several = islice(container.decode(video=0), frames)
+        return [(float(f.time or 0), np.asarray(f.to_ndarray(format="rgb24"), np.uint8)) for f in several]
 
 
 def _rendered(frames: int) -> list[Image]:
-    return [render("front", 0.4 * number) for number in range(frames)]
+    return [render("front", 1.0 + 0.4 * number) for number in range(frames)]
 
 
 def _resized(picture: Image, size: tuple[int, int]) -> Image:
-    if picture.shape[1::-1] == size:
+    """A picture within a size, at its own aspect ratio; black beside it."""
+    width, height = size
+    factor = min(width / picture.shape[1], height / picture.shape[0])
+    inner = (round(picture.shape[1] * factor), round(picture.shape[0] * factor))
+    if inner != picture.shape[1::-1]:
+        interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        picture = np.asarray(cv2.resize(picture, inner, interpolation=interpolation), np.uint8)
+    if inner == size:
         return picture
-    shrinking = picture.shape[1] > size[0]
-    resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
-    return np.asarray(resized, np.uint8)
+    out = np.zeros((height, width, 3), np.uint8)
+    out[: inner[1], : inner[0]] = picture
+    return out
 
 
-def _gemm_gflops(device: str, side: int = 1024) -> float:
-    """What matrix products in float32 reach here, the best of several."""
-    a = torch.ones(side, side, device=device)
+def _gemm_gflops(side: int = 1024) -> float:
+    """What matrix products in float32 reach on this CPU, the best of several."""
+    a = torch.ones(side, side)
     best = float("inf")
     for _ in range(8):
         began = time.perf_counter()
-        float((a @ a)[0, 0])  # waits for a GPU
+        a @ a
         best = min(best, time.perf_counter() - began)
     return 2 * side**3 / best / 1e9
 
@@ -300,7 +381,7 @@ def describe(result: dict[str, Any]) -> str:
     """A table for the terminal."""
     lines = [
         f"{result['frames']} frames of {', '.join(result['videos'])}, min face size {result['min_face_size']}, "
-        f"{result['device']}, {result['threads']} threads; {result['gemm_gflops']:.0f} GFLOP/s in matrix products"
+        f"{result['device']}, {result['threads']} threads"
     ]
     for size, detectors in result["sizes"].items():
         lines.append(

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from risa_ray.config import Model, read_yaml
 from risa_ray.config_faults import explain
 from risa_ray.errors import InputError
+from risa_ray.vision.network import FACE_SIZE
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -51,9 +52,17 @@ class Recipe(Model):
     mixup: float = Field(default=0, ge=0)
     plain_epochs: int = Field(default=10, ge=0)
     coarse_epochs: int = Field(default=0, ge=0)
-    coarse_side: int = Field(default=32, ge=8)
+    coarse_side: int = Field(default=32, ge=8, lt=FACE_SIZE)
     teacher_weight: Share = 0.5
     seed: int = Field(default=7, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Recipe:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale {list(self.scale)}: give the smaller number first")
+        if self.coarse_epochs >= self.epochs:
+            raise ValueError(f"coarse_epochs {self.coarse_epochs} leave none of {self.epochs} at full resolution")
+        return self
 
 
 class TrainConfig(Model):
@@ -117,10 +126,12 @@ def override(
     """The config with what the command line says instead; None keeps what is there.
 
     Raises:
-        InputError: epochs below 1.
+        InputError: epochs below 1, or none beyond the recipe's coarse ones.
     """
     if epochs is not None and epochs < 1:
         raise InputError(f"--epochs {epochs}: give at least 1")
+    if epochs is not None and epochs <= config.recipe.coarse_epochs:
+        raise InputError(f"--epochs {epochs}: the recipe has {config.recipe.coarse_epochs} coarse_epochs; give more")
     if images and not labels:
         config = config.model_copy(update={"labels": None})
     given = {"images": images, "labels": labels, "out": out}

@@ -143,7 +143,7 @@ class Split:
     """Rows left out, by reason."""
 
     def joined(self) -> Split:
-        """The same with all of Training to train on, and nothing to validate on."""
+        """The same with both parts to train on, and nothing to validate on; what was left out stays out."""
         parts = (self.train, self.validation)
         whole = Faces48(
             tuple(name for part in parts for name in part.names),

@@ -34,6 +34,7 @@ from risa_ray.training.run import (
     save_state,
 )
 from risa_ray.training.trainer import Trainer
+from risa_ray.vision.model_file import ModelSettings
 
 _RESTARTS = 3
 """Times that workers which died are started again, from the last checkpoint."""
@@ -62,7 +63,7 @@ def train(run: Prepared, say: Callable[[str], None]) -> Path:
     split = replace(run.split, test=run.split.test[np.zeros(0, np.int64)])
     trainer = TorchTrainer(
         _work,
-        train_loop_config={"config": config.model_dump(mode="json"), "split": ray.put(split)},
+        train_loop_config={"config": config.model_dump(mode="json"), "split": ray.put(split), "kept": run.kept},
         scaling_config=ScalingConfig(
             num_workers=config.workers,
             use_gpu=config.gpu,
@@ -93,13 +94,13 @@ def _work(settings: dict[str, Any]) -> None:
     config = TrainConfig.model_validate(settings["config"])
     folder = RunFolder(Path(config.out))
     try:
-        _train(config, folder, ray.get(settings["split"]))
+        _train(config, folder, ray.get(settings["split"]), settings["kept"])
     except Exception as error:
         folder.say(f"worker {ray.train.get_context().get_world_rank()}: {type(error).__name__}: {error}")
         raise
 
 
-def _train(config: TrainConfig, folder: RunFolder, split: Split) -> None:
+def _train(config: TrainConfig, folder: RunFolder, split: Split, kept: ModelSettings | None) -> None:
     context = ray.train.get_context()
     rank = context.get_world_rank()
     if not config.gpu:
@@ -126,7 +127,7 @@ def _train(config: TrainConfig, folder: RunFolder, split: Split) -> None:
             ray.train.report(row)
         return
     run_epochs(trainer, split.validation, folder, _report, folder.say)
-    folder.finish(trainer.best, trainer.history, config, split)
+    folder.finish(trainer.best, trainer.history, config, split, kept)
 
 
 def _report(row: dict[str, float], state: dict[str, Any]) -> None:

@@ -88,12 +88,18 @@ class RunFolder:
         write_curves(history, self.path / "curves.png")
 
     def finish(
-        self, best: tuple[float, dict[str, Tensor]], history: list[dict[str, float]], config: TrainConfig, split: Split
+        self,
+        best: tuple[float, dict[str, Tensor]],
+        history: list[dict[str, float]],
+        config: TrainConfig,
+        split: Split,
+        kept: ModelSettings | None,
     ) -> None:
         """Calibrate the best network on validation and write it as a model that the classifier takes.
 
         Args:
             best: strict accuracy on validation, and weights.
+            kept: settings of the run that is refitted, in place of a calibration.
         """
         self.epoch(history)
         strict, weights = best
@@ -101,13 +107,12 @@ class RunFolder:
         network = new_network(config.recipe)
         # Calibrated is what ships, rounding included.
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in stored.items()})
-        chosen = _chosen(config)
-        settings, curves = chosen or calibrate(network.eval(), config.recipe, split.validation)
+        settings, curves = (kept, {}) if kept else calibrate(network.eval(), config.recipe, split.validation)
         part = self.path / "model.safetensors.part"
         save_file(stored, part, header(settings))
         os.replace(part, self.path / "model.safetensors")
         figures = {
-            **({"refit": True} if chosen else {"validation_strict": strict, "best_epoch": _best_epoch(history)}),
+            **({"refit": config.refit} if kept else {"validation_strict": strict, "best_epoch": _best_epoch(history)}),
             "faces": {"train": len(split.train), "validation": len(split.validation)},
             "removed": split.removed,
             "parameters": sum(p.numel() for p in network.parameters()),
@@ -127,27 +132,47 @@ def _best_epoch(history: list[dict[str, float]]) -> float:
     return max(history, key=lambda row: (row["validation_strict"], row["epoch"]))["epoch"]
 
 
-def _chosen(config: TrainConfig) -> tuple[ModelSettings, dict[str, object]] | None:
-    """The settings that the run chose which this one refits, if it does, and no curves.
+@dataclass(frozen=True)
+class _Chosen:
+    """The run that another one refits."""
+
+    config: TrainConfig
+    settings: ModelSettings
+    faces: int
+
+
+def _read_chosen(folder: Path) -> _Chosen:
+    """A finished run.
 
     Raises:
-        InputError: that run is not there, not finished, or of another recipe.
+        InputError: it is not there, or has not ended.
     """
-    if config.refit is None:
-        return None
-    folder = Path(config.refit)
     try:
-        recipe = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["recipe"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        config = TrainConfig.model_validate(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+        if not (folder / "model.safetensors").is_file():
+            raise InputError(f"refit {folder}: the run has not ended; go on with it first")
+        faces = json.loads((folder / "figures.json").read_text(encoding="utf-8"))["faces"]
+        settings = read_own_settings(folder / "model.safetensors")
+        return _Chosen(config, settings, sum(faces.values()))
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"refit {folder}: not the folder of a training run; give one that has ended") from None
-    model = folder / "model.safetensors"
-    if not model.is_file():
-        raise InputError(f"refit {folder}: the run has not ended; go on with it first")
-    mine = config.recipe.model_dump(mode="json")
-    other = [name for name in mine if name != "seed" and recipe.get(name) != mine[name]]
+
+
+def _check_repeats(config: TrainConfig, faces: int, chosen: _Chosen) -> None:
+    """Refuse a refit of something else than what was chosen.
+
+    Raises:
+        InputError: it differs in the recipe (but for the seed), the teachers or the faces.
+    """
+    mine, its = (
+        c.recipe.model_dump() | {"teachers": [Path(t).name for t in c.teachers]} for c in (config, chosen.config)
+    )
+    other = [name for name in mine if name != "seed" and mine[name] != its[name]]
+    if faces != chosen.faces:
+        other.append(f"faces ({chosen.faces:,}, not {faces:,})")
     if other:
-        raise InputError(f"refit {folder}: trained with another recipe.{other[0]}; a refit repeats what was chosen")
-    return read_own_settings(model), {}
+        way_out = f"copy what {config.refit}/config.yaml says"
+        raise InputError(f"refit {config.refit}: trained with another {', '.join(other)}; {way_out}")
 
 
 def in_half(weights: Tensor) -> Tensor:
@@ -162,6 +187,8 @@ class Prepared:
     config: TrainConfig
     split: Split
     folder: RunFolder
+    kept: ModelSettings | None
+    """Settings of the run that is refitted."""
 
 
 def prepare(config: TrainConfig, say: Callable[[str], None]) -> Prepared:
@@ -171,20 +198,22 @@ def prepare(config: TrainConfig, say: Callable[[str], None]) -> Prepared:
         say: told what was left out of the faces.
 
     Raises:
-        InputError: the faces, a teacher or the run folder is no good.
+        InputError: the faces, a teacher, the run to refit or the run folder is no good.
     """
     read_teachers(config)
+    chosen = None if config.refit is None else _read_chosen(Path(config.refit))
     split = read_split(config, say)
-    if config.refit is not None:
+    if chosen is not None:
         split = split.joined()
         say(f"refit: {len(split.train):,} faces to train on, none to validate on")
     if config.recipe.label_weight and not (split.train.labels >= 0).any():
         say("no face has an original FER-2013 label: trained without the second head")
         config = config.model_copy(update={"recipe": config.recipe.model_copy(update={"label_weight": 0.0})})
-    _chosen(config)
+    if chosen is not None:
+        _check_repeats(config, len(split.train), chosen)
     folder = RunFolder(Path(config.out))
     folder.take(config)
-    return Prepared(config, split, folder)
+    return Prepared(config, split, folder, None if chosen is None else chosen.settings)
 
 
 def read_split(config: TrainConfig, say: Callable[[str], None]) -> Split:

@@ -58,7 +58,7 @@ def train(run: Prepared, say: Callable[[str], None]) -> Path:
         say(line)
 
     run_epochs(trainer, run.split.validation, folder, keep, tell)
-    folder.finish(trainer.best, trainer.history, config, run.split)
+    folder.finish(trainer.best, trainer.history, config, run.split, run.kept)
     return folder.path / "model.safetensors"
 
 

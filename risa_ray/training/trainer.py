@@ -93,7 +93,7 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self._network = new_network(recipe).to(device).to(memory_format=torch.channels_last)
         self._model = share(_Heads(self._network))
-        self._teachers = [teacher.to(device).eval() for teacher in teachers]
+        self._teachers = [_Heads(teacher).to(device).eval() for teacher in teachers]
         self.averaged = copy.deepcopy(self._network)
         self._optimizer = _optimizer(self._network, recipe)
         self._steps = len(faces) // recipe.batch
@@ -202,12 +202,11 @@ class Trainer:
         targets, labels = self._targets[index], self._labels[index]
         if self._recipe.mixup and len(self.history) < self._recipe.epochs - self._recipe.plain_epochs:
             x, targets, labels = _mixed(x, targets, labels, self._recipe.mixup)
-        if len(self.history) < self._recipe.coarse_epochs:
-            x = functional.interpolate(x, size=(self._recipe.coarse_side,) * 2, mode="bilinear", antialias=True)
-        x = normalise(x).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, torch.bfloat16):
             targets, labels = self._taught(x, targets, labels)
-            votes, second = self._model(x)
+            if len(self.history) < self._recipe.coarse_epochs:
+                x = functional.interpolate(x, size=(self._recipe.coarse_side,) * 2, mode="bilinear", antialias=True)
+            votes, second = self._model(_input(x))
         loss = functional.cross_entropy(votes.float(), targets)
         if second is not None:
             loss = loss + self._recipe.label_weight * functional.cross_entropy(second.float(), labels)
@@ -220,7 +219,7 @@ class Trainer:
     def _taught(self, x: Tensor, targets: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The targets of both heads with the teachers' mean answers mixed in; not every teacher has a second head."""
         with torch.no_grad():
-            both = [_answers(teacher, x) for teacher in self._teachers]
+            both = [teacher(_input(x)) for teacher in self._teachers]
         return (
             _blended(targets, [votes for votes, _ in both], self._recipe.teacher_weight),
             _blended(labels, [second for _, second in both if second is not None], self._recipe.teacher_weight),
@@ -234,7 +233,7 @@ def new_network(recipe: Recipe) -> ExpressionNet:
 
 
 def one_hot_labels(faces: Faces48) -> npt.NDArray[np.float32]:
-    """The original labels as float32 (n, 7); a face without one is a row of zeros, which adds nothing to a loss."""
+    """The original labels as float32 (n, 7); a face without one is a row of zeros, no target at all."""
     out = np.zeros((len(faces), len(FER2013_LABELS)), np.float32)
     rows = np.flatnonzero(faces.labels >= 0)
     out[rows, faces.labels[rows]] = 1
@@ -245,15 +244,15 @@ def _seed(seed: int, epoch: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])
 
 
-def _answers(teacher: ExpressionNet, x: Tensor) -> tuple[Tensor, Tensor | None]:
-    if teacher.label_head is None:
-        return torch.softmax(teacher(x).float(), 1), None
-    votes, second = teacher.both_heads(x)
-    return torch.softmax(votes.float(), 1), torch.softmax(second.float(), 1)
+def _blended(targets: Tensor, logits: list[Tensor], weight: float) -> Tensor:
+    if not logits:
+        return targets
+    answer = torch.stack([torch.softmax(one.float(), 1) for one in logits]).mean(0)
+    return targets + weight * (answer - targets)
 
 
-def _blended(targets: Tensor, answers: list[Tensor], weight: float) -> Tensor:
-    return targets + weight * (torch.stack(answers).mean(0) - targets) if answers else targets
+def _input(faces: Tensor) -> Tensor:
+    return normalise(faces).contiguous(memory_format=torch.channels_last)
 
 
 def _mixed(x: Tensor, targets: Tensor, labels: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:

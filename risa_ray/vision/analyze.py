@@ -12,10 +12,10 @@ import numpy.typing as npt
 from risa_ray.config import CameraConfig
 from risa_ray.frames import Chunk, FaceRow, Frame, Image, Outcome, Run
 from risa_ray.vision.classifier import ExpressionClassifier
-from risa_ray.vision.detection import DetectorPool
+from risa_ray.vision.detection import DetectorKey, DetectorPool
 from risa_ray.vision.detectors import Faces, yaw_degrees
 from risa_ray.vision.expressions import valence
-from risa_ray.vision.tracker import TrackerConfig, TrackerState, start, track_id, update
+from risa_ray.vision.tracker import TrackerConfig, TrackerState, expected, start, track_id, update
 from risa_ray.vision.zones import Zones
 
 STAFF_STAY_S = 1.0
@@ -32,11 +32,17 @@ class CameraSetup:
     min_face_size: int
     zones: Zones
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    detect_every: int = 1
+
+    @property
+    def detector_key(self) -> DetectorKey:
+        return self.detector, self.min_face_size
 
     @classmethod
     def of(cls, store_id: str, camera: CameraConfig) -> CameraSetup:
         tracker = TrackerConfig.for_fps(camera.sampling_fps)
-        return cls(store_id, camera.id, camera.detector, camera.min_face_size, Zones(camera.zones), tracker)
+        zones = Zones(camera.zones)
+        return cls(store_id, camera.id, camera.detector, camera.min_face_size, zones, tracker, camera.detect_every)
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,13 @@ class CameraState:
         tracker: the tracks.
         staff_since: by track ordinal, the pts at which it entered a staff zone it has not left.
         staff: ordinals of tracks excluded for as long as they are followed.
+        detected_seq: the last frame that was searched as a whole.
     """
 
     tracker: TrackerState
     staff_since: tuple[tuple[int, float], ...] = ()
     staff: frozenset[int] = frozenset()
+    detected_seq: int | None = None
 
     @classmethod
     def start(cls, session_id: str, epoch: int) -> CameraState:
@@ -80,7 +88,7 @@ class Analyzer:
         classifier: on the same device.
         device: "cpu" or a torch device.
         max_batch: frames in one detector call on a GPU.
-        threads: frames detected at a time on a CPU.
+        threads: of the detectors on a CPU.
     """
 
     def __init__(
@@ -103,7 +111,7 @@ class Analyzer:
 
     @property
     def threads(self) -> int:
-        """Frames detected at a time on a CPU."""
+        """Threads of the detectors and of the classifier on a CPU."""
         return self._threads
 
     @property
@@ -114,8 +122,8 @@ class Analyzer:
         """Load the detectors of these cameras and run every model once."""
         blank = np.zeros((160, 160, 3), np.uint8)
         for setup in setups:
-            # As many pictures as threads, since each thread has a detector of its own.
-            self._detectors.detect([(setup.detector, setup.min_face_size)] * self._threads, [blank] * self._threads)
+            # As many pictures as threads, since some detectors keep something for each thread.
+            self._detectors.detect([setup.detector_key] * self._threads, [blank] * self._threads)
         self._classifier.predict([blank], [np.array([[40, 40, 120, 120]], np.float32)])
 
     def analyze(self, run: Run, setup: CameraSetup, state: CameraState) -> tuple[Chunk, CameraState]:
@@ -142,30 +150,46 @@ class Analyzer:
                 raise ValueError(f"a run of camera {setup.camera_id} has no frame")
             if run[0].frame_seq <= (last := state.tracker.last_seq):
                 raise ValueError(f"camera {setup.camera_id}: frame {run[0].frame_seq} comes after frame {last}")
-        frames = [(w, item) for w, (run, _, _) in enumerate(works) for item in run if isinstance(item, Frame)]
-        images = [works[w][1].zones.mask(frame.image) for w, frame in frames]
         began = time.perf_counter()
-        setups = [works[w][1] for w, _ in frames]
-        found = self._detectors.detect([(s.detector, s.min_face_size) for s in setups], images)
-        detected = time.perf_counter()
+        steps = [_steps(run, setup, state) for run, setup, state in works]
+        # Searching a whole frame takes no state, so all such go together.
+        whole = [(works[w][1], step) for w, several in enumerate(steps) for step in several if step.whole]
+        keys, images = [setup.detector_key for setup, _ in whole], [step.image for _, step in whole]
+        for (_, step), faces in zip(whole, self._detectors.detect(keys, images), strict=True):
+            step.faces = faces
+        detecting = time.perf_counter() - began
         states = [state for _, _, state in works]
-        seen: list[_SeenFrame] = []
-        for (w, frame), image, faces in zip(frames, images, found, strict=True):
-            one, states[w] = _follow(frame, image, faces, works[w][1], states[w])
-            seen.append(one)
+        seen: list[tuple[int, _SeenFrame]] = []
+        # The other frames need the tracks of the frame before: one of each camera at a time.
+        for number in range(max(map(len, steps), default=0)):
+            now = [(w, several[number]) for w, several in enumerate(steps) if number < len(several)]
+            refining = time.perf_counter()
+            self._refine([(works[w][1], states[w], step) for w, step in now if not step.whole])
+            detecting += time.perf_counter() - refining
+            for w, step in now:
+                assert step.faces is not None
+                one, states[w] = _follow(step.frame, step.image, step.faces, works[w][1], states[w], step.whole)
+                seen.append((w, one))
         tracked = time.perf_counter()
-        probabilities = self._classifier.predict([s.image for s in seen], [s.faces.boxes for s in seen])
+        probabilities = self._classifier.predict([s.image for _, s in seen], [s.faces.boxes for _, s in seen])
         rows: list[list[FaceRow]] = [[] for _ in works]
-        for (w, _), one, p in zip(frames, seen, probabilities, strict=True):
+        for (w, one), p in zip(seen, probabilities, strict=True):
             rows[w].extend(self._rows(one, p))
-        self.times.detect += detected - began
-        self.times.track += tracked - detected
+        self.times.detect += detecting
+        self.times.track += tracked - began - detecting
         self.times.classify += time.perf_counter() - tracked
-        self.times.frames += len(frames)
+        self.times.frames += len(seen)
         return [
             (self._chunk(run, setup, state.tracker.session_id, rows[w]), states[w])
             for w, (run, setup, state) in enumerate(works)
         ]
+
+    def _refine(self, waiting: list[tuple[CameraSetup, CameraState, _Step]]) -> None:
+        """Find the faces of frames about their cameras' tracks."""
+        expectations = [expected(state.tracker, step.frame.pts, setup.tracker) for setup, state, step in waiting]
+        keys, images = [setup.detector_key for setup, _, _ in waiting], [step.image for _, _, step in waiting]
+        for (_, _, step), faces in zip(waiting, self._detectors.refine(keys, images, expectations), strict=True):
+            step.faces = faces
 
     def _rows(self, seen: _SeenFrame, probabilities: npt.NDArray[np.float32]) -> list[FaceRow]:
         frame, rows = seen.frame, []
@@ -214,6 +238,27 @@ class Analyzer:
         return Chunk(setup.store_id, setup.camera_id, session_id, setup.detector, self.model_id, outcomes, tuple(rows))
 
 
+@dataclass(slots=True)
+class _Step:
+    """A frame on its way: whether the whole of it is searched, and the faces once they are found."""
+
+    frame: Frame
+    image: Image
+    whole: bool
+    faces: Faces | None = None
+
+
+def _steps(run: Run, setup: CameraSetup, state: CameraState) -> list[_Step]:
+    steps: list[_Step] = []
+    last = state.detected_seq
+    for frame in run:
+        if isinstance(frame, Frame):
+            whole = last is None or frame.frame_seq - last >= setup.detect_every
+            last = frame.frame_seq if whole else last
+            steps.append(_Step(frame, setup.zones.mask(frame.image), whole))
+    return steps
+
+
 @dataclass(frozen=True, slots=True)
 class _SeenFrame:
     """A frame after tracking, without staff: everything but the expressions."""
@@ -227,13 +272,14 @@ class _SeenFrame:
 
 
 def _follow(
-    frame: Frame, image: Image, faces: Faces, setup: CameraSetup, state: CameraState
+    frame: Frame, image: Image, faces: Faces, setup: CameraSetup, state: CameraState, whole: bool
 ) -> tuple[_SeenFrame, CameraState]:
     """Track the faces of one frame and leave out staff, who are followed only to be left out."""
     height, width = image.shape[:2]
     tracker, ordinals = update(state.tracker, frame.frame_seq, frame.pts, faces.boxes, faces.scores, setup.tracker)
     in_staff = setup.zones.in_staff(faces.boxes, width, height)
-    state = _mark_staff(replace(state, tracker=tracker), ordinals, in_staff, frame.pts)
+    detected_seq = frame.frame_seq if whole else state.detected_seq
+    state = _mark_staff(replace(state, tracker=tracker, detected_seq=detected_seq), ordinals, in_staff, frame.pts)
     keep = np.flatnonzero([not s and int(o) not in state.staff for s, o in zip(in_staff, ordinals, strict=True)])
     kept = Faces(faces.boxes[keep], faces.scores[keep], None if faces.landmarks is None else faces.landmarks[keep])
     seen = _SeenFrame(

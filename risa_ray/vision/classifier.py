@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from risa_ray.errors import InputError
 from risa_ray.frames import Image
-from risa_ray.vision.cpu_runtime import compile_for_cpu
+from risa_ray.vision.cpu_runtime import compile_for_cpu, from_torch
 from risa_ray.vision.detectors import resolve_device, yaw_degrees
 from risa_ray.vision.expressions import EXPRESSIONS
 from risa_ray.vision.model_file import SECOND_HEAD, ModelSettings, is_onnx, model_id, model_path, read_own_settings
@@ -268,10 +267,5 @@ def _torch(function: Callable[[Tensor], Tensor], device: str) -> Callable[[Float
 
 
 def _openvino(served: nn.Module, threads: int) -> Callable[[Floats], Floats]:
-    import openvino
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # OpenVINO traces with torch.jit, which torch is phasing out
-        model = openvino.convert_model(served, example_input=torch.zeros(2, 1, FACE_SIZE, FACE_SIZE))
-    model.reshape([-1, 1, FACE_SIZE, FACE_SIZE])
-    return compile_for_cpu(model, threads)
+    infer = compile_for_cpu(from_torch(served, 1, FACE_SIZE, FACE_SIZE), threads)
+    return lambda faces: infer(faces)[0]

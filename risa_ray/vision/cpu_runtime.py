@@ -1,7 +1,8 @@
-"""Compiling a network for the CPU runtime, OpenVINO."""
+"""Networks on the CPU runtime, OpenVINO."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,27 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 
-def compile_for_cpu(model: Any, threads: int) -> Callable[[npt.NDArray[Any]], Floats]:
-    """A function from the only input of an `openvino.Model` to a copy of its only output, for one thread at a time.
+def from_torch(network: Any, *shape: int) -> Any:
+    """An `openvino.Model` of a torch network that takes batches of any size of pictures of this shape."""
+    import openvino
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # OpenVINO traces with torch.jit, which torch is phasing out
+        model = openvino.convert_model(network, example_input=torch.zeros(2, *shape))
+    model.reshape([-1, *shape])
+    return model
+
+
+def compile_for_cpu(model: Any, threads: int, callers: int = 1) -> Callable[[npt.NDArray[Any]], list[Floats]]:
+    """A function from the only input of an `openvino.Model` to copies of its outputs.
 
     Float32 throughout: OpenVINO would use bfloat16 where the processor has it, and the numbers would depend on the
     machine.
+
+    Args:
+        threads: of all calls together.
+        callers: how many threads call it at a time; more have to wait for each other.
 
     Raises:
         RuntimeError: OpenVINO cannot compile it; the function raises the same for an input it cannot run.
@@ -27,14 +44,22 @@ def compile_for_cpu(model: Any, threads: int) -> Callable[[npt.NDArray[Any]], Fl
         "CPU",
         {
             "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": str(threads),
+            **({"PERFORMANCE_HINT": "LATENCY"} if callers == 1 else {"NUM_STREAMS": str(callers)}),
         },
     )
-    request = compiled.create_infer_request()
+    outputs = range(len(compiled.outputs))
+    free: list[Any] = []
 
-    def infer(batch: npt.NDArray[Any]) -> Floats:
-        out: Floats = np.array(request.infer([batch])[0], np.float32)
-        return out
+    def infer(batch: npt.NDArray[Any]) -> list[Floats]:
+        try:
+            request = free.pop()
+        except IndexError:
+            request = compiled.create_infer_request()
+        try:
+            answer = request.infer([batch])
+            return [np.array(answer[i], np.float32) for i in outputs]
+        finally:
+            free.append(request)
 
     return infer

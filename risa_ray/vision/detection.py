@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from risa_ray.frames import Image
 from risa_ray.vision.detectors import Detector, Faces, create_detector
@@ -28,6 +31,17 @@ class DetectorPool:
 
     def detect(self, keys: Sequence[DetectorKey], images: Sequence[Image]) -> list[Faces]:
         """The faces of each image (RGB uint8 (H, W, 3)), found by the detector that its key names."""
+        return self._by_key(keys, lambda detector, part: detector.detect([images[i] for i in part]))
+
+    def refine(
+        self, keys: Sequence[DetectorKey], images: Sequence[Image], expected: Sequence[npt.NDArray[np.float32]]
+    ) -> list[Faces]:
+        """The faces of each image about where they are expected, boxes (n, 4) an image."""
+        return self._by_key(
+            keys, lambda detector, part: detector.refine([images[i] for i in part], [expected[i] for i in part])
+        )
+
+    def _by_key(self, keys: Sequence[DetectorKey], find: Callable[[Detector, list[int]], list[Faces]]) -> list[Faces]:
         groups: dict[DetectorKey, list[int]] = {}
         for index, key in enumerate(keys):
             groups.setdefault(key, []).append(index)
@@ -37,8 +51,8 @@ class DetectorPool:
             most = len(indices) if self._device == "cpu" else self._max_batch
             for at in range(0, len(indices), most):
                 part = indices[at : at + most]
-                found.update(zip(part, self._detector(key).detect([images[i] for i in part]), strict=True))
-        return [found[i] for i in range(len(images))]
+                found.update(zip(part, find(self._detector(key), part), strict=True))
+        return [found[i] for i in range(len(keys))]
 
     def _detector(self, key: DetectorKey) -> Detector:
         if key not in self._detectors:

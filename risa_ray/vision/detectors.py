@@ -15,6 +15,7 @@ import torch
 
 from risa_ray.errors import InputError
 from risa_ray.frames import Image
+from risa_ray.vision.mtcnn.pyramid import pyramid
 from risa_ray.vision.workers import Workers
 
 Floats = npt.NDArray[np.float32]
@@ -52,6 +53,16 @@ class Detector(Protocol):
         """
         ...
 
+    def refine(self, frames: Sequence[Image], expected: Sequence[Floats]) -> list[Faces]:
+        """The faces of each frame about where they are expected, boxes float32 (n, 4) a frame; no others.
+
+        A detector that has no cheaper way to find them looks for all there are.
+
+        Raises:
+            ValueError: as `detect`.
+        """
+        ...
+
 
 def _checked(frame: Image) -> Image:
     if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3):
@@ -81,6 +92,9 @@ class CpuMtcnnDetector:
     def detect(self, frames: Sequence[Image]) -> list[Faces]:
         return [_sorted(*found) for found in self._engine.detect([_checked(f) for f in frames])]
 
+    def refine(self, frames: Sequence[Image], expected: Sequence[Floats]) -> list[Faces]:
+        return [_sorted(*found) for found in self._engine.refine([_checked(f) for f in frames], expected)]
+
 
 class GpuMtcnnDetector:
     """MTCNN as facenet-pytorch has it, in batches of frames of one size."""
@@ -98,8 +112,8 @@ class GpuMtcnnDetector:
         results: list[Faces | None] = [None] * len(pictures)
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for index, picture in enumerate(pictures):
-            if min(picture.shape[:2]) < self._min_face_size:
-                # The image pyramid would have no level: no face of the asked size fits in.
+            if not pyramid(picture.shape[0], picture.shape[1], self._min_face_size):
+                # No face of the asked size fits in, which facenet-pytorch does not expect.
                 results[index] = _sorted([], [], [])
             else:
                 by_shape.setdefault(picture.shape, []).append(index)
@@ -108,6 +122,10 @@ class GpuMtcnnDetector:
             for index, boxes, scores, points in zip(indices, *found, strict=True):
                 results[index] = _sorted([], [], []) if boxes is None else _sorted(boxes, scores, points)
         return [faces for faces in results if faces is not None]
+
+    def refine(self, frames: Sequence[Image], expected: Sequence[Floats]) -> list[Faces]:
+        del expected
+        return self.detect(frames)
 
 
 def _mtcnn(device: str, min_face_size: int, threads: int) -> Detector:
@@ -130,6 +148,10 @@ class HaarDetector:
 
     def detect(self, frames: Sequence[Image]) -> list[Faces]:
         return self._workers.map(self._one, [_checked(f) for f in frames])
+
+    def refine(self, frames: Sequence[Image], expected: Sequence[Floats]) -> list[Faces]:
+        del expected
+        return self.detect(frames)
 
     def _one(self, frame: Image) -> Faces:
         if min(frame.shape[:2]) < 24:  # the cascade's own window
@@ -172,6 +194,10 @@ class DlibDetector:
 
     def detect(self, frames: Sequence[Image]) -> list[Faces]:
         return [self._one(_checked(f)) for f in frames]
+
+    def refine(self, frames: Sequence[Image], expected: Sequence[Floats]) -> list[Faces]:
+        del expected
+        return self.detect(frames)
 
     def _one(self, frame: Image) -> Faces:
         height, width = frame.shape[:2]

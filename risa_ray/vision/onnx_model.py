@@ -70,7 +70,7 @@ class OnnxModel:
 
     def _group(self, x: npt.NDArray[Any], step: int) -> Floats:
         filled = np.concatenate([x, np.repeat(x[-1:], step - len(x), 0)]) if len(x) < step else x
-        out = self._infer(filled)
+        out = self._infer(filled)[0]
         if step > 1 and (out.ndim < 2 or len(out) != step):
             raise ValueError(f"{step} faces in, an output of shape {list(out.shape)} out")
         return out.reshape(step, -1)[: len(x)]

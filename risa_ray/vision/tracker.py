@@ -185,6 +185,16 @@ def update(
     return after, ordinals
 
 
+def expected(state: TrackerState, pts: float, config: TrackerConfig) -> npt.NDArray[np.float32]:
+    """Where the tracks should be at a later time: boxes float32 (t, 4), x1 y1 x2 y2 in pixels."""
+    dt = 0.0 if state.last_pts is None else max(0.0, pts - state.last_pts)
+    if dt > config.max_gap_s:
+        return np.empty((0, 4), np.float32)
+    value = _predict(state.tracks, dt, config).value
+    half = np.exp(value[:, 2:]) / 2
+    return np.hstack((value[:, :2] - half, value[:, :2] + half)).astype(np.float32)
+
+
 def _checked(boxes: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], pts: float) -> tuple[Floats, Floats]:
     """The detections as (n, 4) centre x, centre y, log width, log height; and the scores."""
     corners = np.asarray(boxes, np.float64)

@@ -208,7 +208,8 @@ def test_figures_that_the_data_cannot_give_are_none(
 
 
 def test_a_second_head_answers_for_the_original_labels(tmp_path: Path) -> None:
-    settings = replace(read_settings(model_path("default")), widths=(4, 8), blocks=1, labels=len(FER2013_LABELS))
+    given = read_settings(model_path("default"))
+    settings = replace(given, widths=(4, 8), blocks=1, stem=0, labels=len(FER2013_LABELS))
     assert isinstance(settings, ModelSettings)
     torch.manual_seed(1)
     network = ExpressionNet(settings.widths, settings.blocks, len(EXPRESSIONS), 0.0, settings.labels)

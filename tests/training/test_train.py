@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from risa_ray.training.train import train as train_prepared
 from risa_ray.training.trainer import Trainer, new_network, one_hot_labels
 from risa_ray.vision import EXPRESSIONS, ExpressionClassifier
 from risa_ray.vision.model_file import read_own_settings
+from risa_ray.vision.preprocess import normalise
 
 Run = Callable[..., TrainConfig]
 
@@ -174,9 +176,9 @@ class TestARun:
         recipe = Recipe(widths=(4, 8), blocks=1, batch=8, teacher_weight=1, label_weight=1)
         teacher = new_network(recipe)
         trainer = Trainer(faces, recipe, torch.device("cpu"), teachers=[teacher])
-        x = torch.randn(4, 1, 48, 48)
+        x = torch.rand(4, 1, 48, 48) * 255
         targets, labels = trainer._taught(x, torch.zeros(4, 8), torch.zeros(4, 7))
-        votes, second = teacher.eval().both_heads(x)
+        votes, second = teacher.eval().both_heads(normalise(x))
         torch.testing.assert_close(targets, votes.softmax(1))
         torch.testing.assert_close(labels, second.softmax(1))
         without = Trainer(
@@ -194,14 +196,14 @@ class TestARun:
         assert f"refit: {whole} faces to train on, none to validate on" in said
         assert read_own_settings(model) == read_own_settings(chosen)
         figures = json.loads((Path(again.out) / "figures.json").read_text())
-        assert figures["refit"] is True
+        assert figures["refit"] == first.out
         assert figures["faces"] == {"train": whole, "validation": 0}
         assert "validation_strict" not in figures
         assert all("validation_strict" not in row for row in history(again))
 
     def test_refuses_to_refit_what_it_is_not(self, tiny_run: Run, tmp_path: Path) -> None:
         train(first := tiny_run("first"), quiet)
-        with pytest.raises(InputError, match=r"another recipe\.peak_lr; a refit repeats what was chosen"):
+        with pytest.raises(InputError, match=r"trained with another peak_lr; copy what .*config\.yaml says"):
             train(tiny_run("other", peak_lr=0.1).model_copy(update={"refit": first.out}), quiet)
         with pytest.raises(InputError, match="not the folder of a training run"):
             train(tiny_run("other").model_copy(update={"refit": str(tmp_path / "nothing")}), quiet)
@@ -352,6 +354,19 @@ def test_the_shipped_configs_are_valid_and_small_enough_to_ship() -> None:
     for name, limit in limits.items():
         config = load_train_config(folder / f"{name}.yaml")
         assert sum(p.numel() for p in new_network(config.recipe).parameters()) <= limit
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"scale": (1.2, 0.9)}, "give the smaller number first"),
+        ({"epochs": 5, "coarse_epochs": 5}, "leave none of 5 at full resolution"),
+        ({"coarse_side": 48}, "less than 48"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Recipe(**wrong)
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,10 @@ def zone(name: str, kind: ZoneKind, x1: float, y1: float, x2: float, y2: float) 
     return ZoneConfig(id=name, kind=kind, polygon=((x1, y1), (x2, y1), (x2, y2), (x1, y2)))
 
 
-def setup(*zones: ZoneConfig, camera: str = "till", detector: str = "haar") -> CameraSetup:
+def setup(*zones: ZoneConfig, camera: str = "till", detector: str = "haar", detect_every: int = 1) -> CameraSetup:
     raw = {"id": camera, "source": "x.mp4", "sampling_fps": FPS, "detector": detector, "min_face_size": 30}
-    return CameraSetup.of("store", CameraConfig.model_validate(raw | {"zones": zones}))
+    given = raw | {"zones": zones, "detect_every": detect_every}
+    return CameraSetup.of("store", CameraConfig.model_validate(given))
 
 
 def fresh(camera: str = "till", epoch: int = 0) -> CameraState:
@@ -155,6 +156,45 @@ def test_how_a_run_is_cut_changes_nothing(analyzer: Analyzer, cuts: set[int], lo
     assert tuple(o for c in parts for o in c.outcomes) == whole.outcomes
     same_rows(rows(parts), whole.faces)
     assert same_state(end, parts_end)
+
+
+def test_between_full_detections_known_faces_are_followed_and_new_ones_found_at_the_next(analyzer: Analyzer) -> None:
+    run = walk(12)  # the second face comes with frame 6
+    every, state = analyzer.analyze(run, setup(detector="mtcnn"), fresh())
+    some, other = analyzer.analyze(run, setup(detector="mtcnn", detect_every=4), fresh())
+    assert [o.faces for o in every.outcomes] == [1] * 6 + [2] * 6
+    assert [o.faces for o in some.outcomes] == [1] * 8 + [2] * 4
+    assert (state.detected_seq, other.detected_seq) == (11, 8)
+    assert len({f.track_id for f in some.faces}) == 2
+    there = {(f.frame_seq, f.track_id): f for f in every.faces}
+    for f in some.faces:
+        same = there[f.frame_seq, f.track_id]
+        np.testing.assert_allclose((f.x1, f.y1, f.x2, f.y2), (same.x1, same.y1, same.x2, same.y2), atol=6)
+        assert f.yaw_deg is not None
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sets(st.integers(1, 11)), st.sets(st.integers(0, 11), max_size=5))
+def test_how_a_run_is_cut_changes_nothing_between_full_detections_either(
+    analyzer: Analyzer, cuts: set[int], lost: set[int]
+) -> None:
+    run = [dropped(f, "overrun") if f.frame_seq in lost else f for f in walk(12)]
+    where = setup(detector="mtcnn", detect_every=3)
+    whole, end = in_parts(analyzer, run, [], where)
+    parts, state = in_parts(analyzer, run, sorted(cuts), where)
+    same_rows(rows(whole), rows(parts))
+    assert same_state(end, state)
+
+
+def test_cameras_refined_together_are_as_each_alone(analyzer: Analyzer) -> None:
+    works = [
+        (walk(n, name), setup(camera=name, detector="mtcnn", detect_every=k), fresh(name))
+        for name, n, k in (("a", 7, 3), ("b", 4, 1), ("c", 5, 2))
+    ]
+    for (chunk, state), work in zip(analyzer.analyze_many(works), works, strict=True):
+        alone, end = analyzer.analyze(*work)
+        same_rows(chunk.faces, alone.faces)
+        assert same_state(state, end)
 
 
 def test_cameras_together_are_as_each_alone(analyzer: Analyzer) -> None:

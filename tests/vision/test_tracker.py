@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from risa_ray.vision.tracker import TrackerConfig, TrackerState, start, track_id, update
+from risa_ray.vision.tracker import TrackerConfig, TrackerState, expected, start, track_id, update
 
 Frame = tuple[float, list[tuple[float, ...]], list[float]]
 """pts, boxes, scores."""
@@ -173,6 +173,14 @@ def test_low_scores_keep_a_track_alive_and_start_one() -> None:
     frames: list[Frame] = [(0.1 * k, [box(300 + 4 * k, 200)], [0.3]) for k in range(30)]
     _, numbers = run(frames)
     assert numbers == [[0]] * 30
+
+
+def test_a_walking_face_is_expected_where_it_goes() -> None:
+    state, _ = run(film([lambda t: (100 + 120 * t, 200 - 30 * t)], np.arange(0, 1, 0.1)))
+    (there,) = expected(state, 1.2, TrackerConfig())
+    np.testing.assert_allclose(there, box(100 + 120 * 1.2, 200 - 30 * 1.2), atol=6)
+    assert len(expected(state, 1.2 + 2 * TrackerConfig().max_gap_s, TrackerConfig())) == 0
+    assert expected(start("session", 0), 0.0, TrackerConfig()).shape == (0, 4)
 
 
 def test_the_same_input_gives_the_same_result_and_leaves_the_state_as_it_was() -> None:

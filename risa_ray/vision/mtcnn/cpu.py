@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -14,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from risa_ray.frames import Image
+from risa_ray.vision.cpu_runtime import compile_for_cpu, from_torch
 from risa_ray.vision.mtcnn.kernels import cut, propose, suppress
+from risa_ray.vision.mtcnn.pyramid import CELL, Level, pyramid
 from risa_ray.vision.workers import Workers
 
 Floats = npt.NDArray[np.float32]
@@ -23,30 +22,6 @@ Found = tuple[Floats, Floats, Floats]
 
 THRESHOLDS = (0.6, 0.7, 0.7)
 """Least probability after P-Net, R-Net and O-Net."""
-FACTOR = 0.709
-"""From one level of the pyramid to the next; its square is a half."""
-_CELL = 12
-"""Side of what one cell of P-Net's answer sees."""
-
-
-@dataclass(frozen=True)
-class Level:
-    """One level of an image pyramid: its scale, and its size in pixels."""
-
-    scale: float
-    height: int
-    width: int
-
-
-def pyramid(height: int, width: int, min_face_size: int) -> list[Level]:
-    """The levels of a frame, finest first; none when no face of that size fits in."""
-    scale = _CELL / min_face_size
-    least = min(height, width) * scale
-    levels = []
-    while least >= _CELL:
-        levels.append(Level(scale, int(height * scale + 1), int(width * scale + 1)))
-        scale, least = scale * FACTOR, least * FACTOR
-    return levels
 
 
 class CpuMtcnn:
@@ -54,7 +29,7 @@ class CpuMtcnn:
 
     def __init__(self, min_face_size: int, threads: int) -> None:
         self._min_face_size = min_face_size
-        self._weights, self._rnet, self._onet = _networks()
+        self._weights, self._rnet, self._onet = _networks(threads)
         self._workers, self._alone = Workers(threads), Workers(1)
 
     def detect(self, frames: Sequence[Image]) -> list[Found]:
@@ -66,10 +41,17 @@ class CpuMtcnn:
             return [self._one(frames[0], self._workers)]
         return self._workers.map(lambda frame: self._one(frame, self._alone), frames)
 
+    def refine(self, frames: Sequence[Image], expected: Sequence[Floats]) -> list[Found]:
+        """The faces of each frame about the boxes (n, 4) where they are expected; the first stage is left out."""
+
+        def one(job: tuple[Image, Floats]) -> Found:
+            frame, boxes = job
+            return self._verify(_locked(frame), _around(boxes), self._alone)
+
+        return self._workers.map(one, list(zip(frames, expected, strict=True)))
+
     def _one(self, frame: Image, share: Workers) -> Found:
-        # Numba compiles for pictures that may be written to and for others apart; one of the two is enough.
-        frame = frame.view()
-        frame.flags.writeable = False
+        frame = _locked(frame)
         return self._verify(frame, self._propose(frame, share), share)
 
     def _propose(self, frame: Image, share: Workers) -> Floats:
@@ -86,13 +68,11 @@ class CpuMtcnn:
         found: list[list[Floats]] = [[] for _ in levels]
         for (number, *_), cells in zip(jobs, share.map(work, jobs), strict=True):
             found[number].append(cells)
-        kept = [
-            _boxes_of(np.concatenate(cells), level) for cells, level in zip(found, levels, strict=True) if len(cells)
-        ]
-        if not kept:
+        if not levels:
             return np.empty((0, 4), np.float32)
+        kept = [_boxes_of(np.concatenate(cells), level) for cells, level in zip(found, levels, strict=True)]
         boxes, scores, moves = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-        pick = suppress(boxes, scores, 0.7, False)
+        pick = _by_union(boxes, scores, 0.7)
         boxes, moves = boxes[pick], moves[pick]
         sides = boxes[:, 2:] - boxes[:, :2]
         return _squared(boxes + moves * np.concatenate([sides, sides], 1))
@@ -102,7 +82,7 @@ class CpuMtcnn:
         boxes, (moves, scores) = _see(frame, boxes, self._rnet, share)
         keep = scores[:, 1] > np.float32(THRESHOLDS[1])
         boxes, scores, moves = boxes[keep], scores[keep, 1], moves[keep]
-        pick = suppress(boxes, scores, 0.7, False)
+        pick = _by_union(boxes, scores, 0.7)
         boxes = _squared(_moved(boxes[pick], moves[pick]))
 
         boxes, (moves, points, scores) = _see(frame, boxes, self._onet, share)
@@ -113,8 +93,33 @@ class CpuMtcnn:
             [sides[:, :1] * points[:, :5] + boxes[:, :1] - 1, sides[:, 1:] * points[:, 5:] + boxes[:, 1:2] - 1], 2
         )
         boxes = _moved(boxes, moves)
-        pick = suppress(boxes, scores, 0.7, True)
+        # As in facenet-pytorch, down to which of two equally probable boxes comes first.
+        pick = suppress(boxes, np.argsort(scores)[::-1].copy(), 0.7, True)
         return boxes[pick], scores[pick], landmarks[pick]
+
+
+def _locked(frame: Image) -> Image:
+    """Numba compiles for pictures that may be written to and for others apart; one of the two is enough."""
+    frame = frame.view()
+    frame.flags.writeable = False
+    return frame
+
+
+_SHIFT, _GROWTH = 0.2, 1.3
+"""How far about its box a face is looked for: R-Net and O-Net move a square by up to a fifth of its side."""
+
+
+def _around(boxes: Floats) -> Floats:
+    """Squares (7 n, 4) about boxes (n, 4): as they are, shifted to each side, smaller and larger."""
+    squares = _squared(boxes.astype(np.float32))
+    side = (squares[:, 2:] - squares[:, :2])[:, :1]
+    moved = [squares + side * np.array([x, y, x, y], np.float32) for x, y in _SHIFTS]
+    grown = [squares + side * np.array([-g, -g, g, g], np.float32) for g in _GROWTHS]
+    return np.concatenate([squares, *moved, *grown])
+
+
+_SHIFTS = ((-_SHIFT, 0), (_SHIFT, 0), (0, -_SHIFT), (0, _SHIFT))
+_GROWTHS = ((_GROWTH - 1) / 2, (1 / _GROWTH - 1) / 2)
 
 
 def _see(frame: Image, boxes: Floats, network: _Network, share: Workers) -> tuple[Floats, list[Floats]]:
@@ -146,10 +151,15 @@ def _boxes_of(cells: Floats, level: Level) -> tuple[Floats, Floats, Floats]:
     """Boxes, scores and moves of P-Net's cells on one level, overlaps suppressed; in float32, as in facenet-pytorch."""
     scale = np.float32(level.scale)
     begin = np.floor((cells[:, :2] * 2 + 1) / scale)
-    end = np.floor((cells[:, :2] * 2 + _CELL) / scale)
+    end = np.floor((cells[:, :2] * 2 + CELL) / scale)
     boxes = np.concatenate([begin, end], 1)
-    pick = suppress(boxes, cells[:, 2].copy(), 0.5, False)
+    pick = _by_union(boxes, cells[:, 2], 0.5)
     return boxes[pick], cells[pick, 2], cells[pick, 3:]
+
+
+def _by_union(boxes: Floats, scores: Floats, threshold: float) -> npt.NDArray[np.int64]:
+    """Non-maximum suppression as in torchvision: by intersection over union, the first of equals first."""
+    return suppress(boxes, np.argsort(-scores, kind="stable"), threshold, False)
 
 
 def _squared(boxes: Floats) -> Floats:
@@ -168,42 +178,24 @@ def _moved(boxes: Floats, moves: Floats) -> Floats:
 
 
 class _Network:
-    """R-Net or O-Net, for pictures of side `side`, `batch` of them at a time; several threads may call it."""
+    """R-Net or O-Net, for pictures of side `side`, `batch` of them at a time; `callers` threads may call it."""
 
-    def __init__(self, module: Any, side: int, batch: int) -> None:
-        import openvino
-        import torch
-
+    def __init__(self, module: Any, side: int, batch: int, callers: int) -> None:
         self.side, self.batch = side, batch
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # as for the expression model
-            model = openvino.convert_model(module, example_input=torch.zeros(1, 3, side, side))
-        model.reshape([-1, 3, side, side])
-        # A stream of one thread for every thread that may call.
-        streams = str(os.cpu_count() or 1)
-        self._compiled = openvino.Core().compile_model(
-            model,
-            "CPU",
-            {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": streams, "NUM_STREAMS": streams},
-        )
-        self._free: list[Any] = []
-        widths = [int(output.partial_shape[1].get_length()) for output in model.outputs]
-        self.nothing = [np.empty((0, width), np.float32) for width in widths]
+        model = from_torch(module, 3, side, side)
+        self.nothing = [np.empty((0, out.partial_shape[1].get_length()), np.float32) for out in model.outputs]
+        self._infer = compile_for_cpu(model, callers, callers)
 
     def __call__(self, pictures: Floats) -> list[Floats]:
-        try:
-            request = self._free.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        answer = request.infer([pictures])
-        result = [np.array(answer[i], np.float32) for i in range(len(self.nothing))]
-        self._free.append(request)
-        return result
+        return self._infer(pictures)
 
 
 @cache
-def _networks() -> tuple[tuple[Floats, ...], _Network, _Network]:
-    """P-Net's weights as `propose` takes them, R-Net and O-Net; once a process."""
+def _networks(threads: int) -> tuple[tuple[Floats, ...], _Network, _Network]:
+    """P-Net's weights as `propose` takes them, R-Net and O-Net; once a process.
+
+    All has run once then, so that no frame waits for a compiler.
+    """
     from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 
     state = {name: value.numpy() for name, value in PNet().state_dict().items()}
@@ -212,4 +204,9 @@ def _networks() -> tuple[tuple[Floats, ...], _Network, _Network]:
     head_bias = np.concatenate([score_bias[1:] - score_bias[:1], state["conv4_2.bias"]])
     layers = [state[name] for i in "123" for name in (f"conv{i}.weight", f"conv{i}.bias", f"prelu{i}.weight")]
     weights = tuple(np.ascontiguousarray(a, np.float32) for a in (*layers, heads, head_bias))
-    return weights, _Network(RNet().eval(), 24, 64), _Network(ONet().eval(), 48, 16)
+    rnet, onet = _Network(RNet().eval(), 24, 64, threads), _Network(ONet().eval(), 48, 16, threads)
+    blank, box = _locked(np.zeros((CELL, CELL, 3), np.uint8)), np.array([[0, 0, CELL, CELL]])
+    _boxes_of(propose(blank, CELL, CELL, 0, 1, THRESHOLDS[0], *weights), Level(1.0, CELL, CELL))
+    for network in (rnet, onet):
+        network(cut(blank, box, network.side))
+    return weights, rnet, onet

@@ -80,7 +80,7 @@ def _average_row(
         row = pixels[y, first : first + size]
         for x in range(size):
             sums[x + 3] += row[x]
-    # Summed up to each column: a window's sum is a difference, however wide it is.
+    # Summed up to each column: a window's sum is a difference, right even where the sums have wrapped around.
     a = b = c = np.int32(0)
     sums[0] = sums[1] = sums[2] = 0
     for x in range(3, size + 3, 3):
@@ -91,9 +91,9 @@ def _average_row(
     scale = np.float32(0.0078125) / np.float32(bottom - top)
     for i in range(len(begin)):
         p, q, weight = 3 * begin[i], 3 * end[i], scale * inverse[i]
-        out[0, slot, i] = np.float32(sums[q] - sums[p]) * weight - np.float32(0.99609375)
-        out[1, slot, i] = np.float32(sums[q + 1] - sums[p + 1]) * weight - np.float32(0.99609375)
-        out[2, slot, i] = np.float32(sums[q + 2] - sums[p + 2]) * weight - np.float32(0.99609375)
+        out[0, slot, i] = np.float32(np.int32(sums[q] - sums[p])) * weight - np.float32(0.99609375)
+        out[1, slot, i] = np.float32(np.int32(sums[q + 1] - sums[p + 1])) * weight - np.float32(0.99609375)
+        out[2, slot, i] = np.float32(np.int32(sums[q + 2] - sums[p + 2])) * weight - np.float32(0.99609375)
 
 
 @_compiled
@@ -283,19 +283,19 @@ def cut(image: Bytes, boxes: Ints, side: int) -> Floats:
 
 
 @_compiled
-def suppress(boxes: Floats, scores: Floats, threshold: float, of_smaller: bool) -> Ints:
+def suppress(boxes: Floats, order: Ints, threshold: float, of_smaller: bool) -> Ints:
     """Greedy non-maximum suppression.
 
     Args:
         boxes: (n, 4), x1 y1 x2 y2.
+        order: their numbers, the most probable first.
         threshold: the largest overlap that two kept boxes may have.
         of_smaller: overlap is the share of the smaller box, of whole pixels with both ends included, as in
             facenet-pytorch's last step; otherwise intersection over union, as in torchvision.
 
     Returns:
-        Numbers of the boxes kept, by falling score.
+        Numbers of the boxes kept, in that order.
     """
-    order = np.argsort(-scores, kind="mergesort")
     n = len(order)
     one = np.float32(1 if of_smaller else 0)
     x1, y1, x2, y2 = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
