@@ -93,7 +93,7 @@ def test_the_comparison_leaves_a_table_a_json_a_csv_and_a_chart(tmp_path: Path) 
     done = CliRunner().invoke(app, [*arguments, str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     result = json.loads((tmp_path / "out/detectors.json").read_text())
-    assert list(result["sizes"]) == ["1080p", "720p", "540p"]
+    assert list(result["sizes"]) == ["1080p", "720p", "540p", "360p"]
     for detectors in result["sizes"].values():
         assert {"facenet-pytorch", "mtcnn", "haar"} <= set(detectors)
         ours = detectors["mtcnn"]
@@ -109,8 +109,8 @@ def test_the_comparison_leaves_a_table_a_json_a_csv_and_a_chart(tmp_path: Path) 
 
 
 def test_a_face_that_fits_into_no_size_is_told_in_one_line() -> None:
-    done = CliRunner().invoke(app, ["bench", "detectors", "--min-face-size", "541"])
-    assert "no such face fits into 540 rows" in str(done.exception)
+    done = CliRunner().invoke(app, ["bench", "detectors", "--min-face-size", "361"])
+    assert "no such face fits into 360 rows" in str(done.exception)
 
 
 def test_a_video_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:

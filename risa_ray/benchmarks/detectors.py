@@ -27,7 +27,7 @@ from risa_ray.vision.detectors import Detector, Faces, create_detector, resolve_
 from risa_ray.vision.mtcnn.pyramid import pyramid
 from risa_ray.vision.tracker import TrackerConfig, expected, start, update
 
-SIZES = {"1080p": (1920, 1080), "720p": (1280, 720), "540p": (960, 540)}
+SIZES = {"1080p": (1920, 1080), "720p": (1280, 720), "540p": (960, 540), "360p": (640, 360)}
 REFERENCE = "facenet-pytorch"
 _OURS = "mtcnn"
 _BATCH = 4
@@ -79,7 +79,7 @@ def bench_detectors(
     threads: int,
     detect_every: int,
 ) -> dict[str, Any]:
-    """Every detector on the same frames at 1080p, 720p and 540p, in turns in one process.
+    """Every detector on the same frames at 1080p, 720p, 540p and 360p, in turns in one process.
 
     Args:
         videos: frames are taken evenly from each; none stands for the demo's scene, rendered.

@@ -44,15 +44,23 @@ class CpuMtcnn:
     def refine(self, frames: Sequence[Image], expected: Sequence[Floats]) -> list[Found]:
         """The faces of each frame about the boxes (n, 4) where they are expected; the first stage is left out."""
 
-        def one(job: tuple[Image, Floats]) -> Found:
-            frame, boxes = job
-            return self._verify(_locked(frame), _around(boxes), self._alone)
+        def one(job: tuple[Image, Floats], share: Workers) -> Found:
+            frame, boxes = _locked(job[0]), _around(job[1])
+            boxes, moves, scores = self._screen(frame, boxes, share)
+            # Moved before they are compared: R-Net moves all squares about a face to it, and few are left.
+            boxes = _moved(boxes, moves)
+            return self._locate(frame, _squared(boxes[_by_union(boxes, scores, 0.7)]), share)
 
-        return self._workers.map(one, list(zip(frames, expected, strict=True)))
+        jobs = list(zip(frames, expected, strict=True))
+        if len(jobs) == 1:
+            return [one(jobs[0], self._workers)]
+        return self._workers.map(lambda job: one(job, self._alone), jobs)
 
     def _one(self, frame: Image, share: Workers) -> Found:
         frame = _locked(frame)
-        return self._verify(frame, self._propose(frame, share), share)
+        boxes, moves, scores = self._screen(frame, self._propose(frame, share), share)
+        pick = _by_union(boxes, scores, 0.7)
+        return self._locate(frame, _squared(_moved(boxes[pick], moves[pick])), share)
 
     def _propose(self, frame: Image, share: Workers) -> Floats:
         """First stage: squares (n, 4) that may hold a face."""
@@ -77,14 +85,14 @@ class CpuMtcnn:
         sides = boxes[:, 2:] - boxes[:, :2]
         return _squared(boxes + moves * np.concatenate([sides, sides], 1))
 
-    def _verify(self, frame: Image, boxes: Floats, share: Workers) -> Found:
-        """Second and third stage."""
+    def _screen(self, frame: Image, boxes: Floats, share: Workers) -> tuple[Floats, Floats, Floats]:
+        """Second stage: the squares (n, 4) that R-Net takes for faces, how it moves them, and their probabilities."""
         boxes, (moves, scores) = _see(frame, boxes, self._rnet, share)
         keep = scores[:, 1] > np.float32(THRESHOLDS[1])
-        boxes, scores, moves = boxes[keep], scores[keep, 1], moves[keep]
-        pick = _by_union(boxes, scores, 0.7)
-        boxes = _squared(_moved(boxes[pick], moves[pick]))
+        return boxes[keep], moves[keep], scores[keep, 1]
 
+    def _locate(self, frame: Image, boxes: Floats, share: Workers) -> Found:
+        """Third stage: the faces in squares (n, 4)."""
         boxes, (moves, points, scores) = _see(frame, boxes, self._onet, share)
         keep = scores[:, 1] > np.float32(THRESHOLDS[2])
         boxes, scores, moves, points = boxes[keep], scores[keep, 1], moves[keep], points[keep]
@@ -204,7 +212,7 @@ def _networks(threads: int) -> tuple[tuple[Floats, ...], _Network, _Network]:
     head_bias = np.concatenate([score_bias[1:] - score_bias[:1], state["conv4_2.bias"]])
     layers = [state[name] for i in "123" for name in (f"conv{i}.weight", f"conv{i}.bias", f"prelu{i}.weight")]
     weights = tuple(np.ascontiguousarray(a, np.float32) for a in (*layers, heads, head_bias))
-    rnet, onet = _Network(RNet().eval(), 24, 64, threads), _Network(ONet().eval(), 48, 16, threads)
+    rnet, onet = _Network(RNet().eval(), 24, 32, threads), _Network(ONet().eval(), 48, 8, threads)
     blank, box = _locked(np.zeros((CELL, CELL, 3), np.uint8)), np.array([[0, 0, CELL, CELL]])
     _boxes_of(propose(blank, CELL, CELL, 0, 1, THRESHOLDS[0], *weights), Level(1.0, CELL, CELL))
     for network in (rnet, onet):
