@@ -382,7 +382,7 @@ def bench_detectors(
     detect_every: DetectEvery = 5,
     out: Annotated[Path | None, typer.Option(help="Folder for detectors.json, .csv and .png.")] = None,
 ) -> None:
-    """Every detector at 1080p, 720p, 540p and 360p: frames per second, and what it finds beside facenet-pytorch's MTCNN."""
+    """Every detector at 1080p, 720p, 540p and 360p: its speed, and what it finds beside facenet-pytorch's MTCNN."""
     from risa_ray.benchmarks import detectors
 
     if out is not None:
