@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+
+
+# OpenVINO reports every conversion to its maker over the network, in a process of its own each time; without this
+# package it does not. A store's cameras report to nobody.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
 def from_torch(network: Any, *shape: int) -> Any:
