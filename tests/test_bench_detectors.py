@@ -117,4 +117,4 @@ def test_a_video_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "note.mp4").write_text("no video")
     done = CliRunner().invoke(app, ["bench", "detectors", "--video", str(tmp_path / "note.mp4")])
     assert done.exit_code != 0
-    assert "cannot be decoded" in str(done.exception)
+    assert "cannot be read as video" in str(done.exception)

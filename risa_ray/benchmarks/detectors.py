@@ -6,22 +6,24 @@ import csv
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torchvision.ops import box_iou
 
 from risa_ray.benchmarks.machine import machine
 from risa_ray.charts import BLUE, MUTED, WIDTH, Sheet
 from risa_ray.errors import InputError
-from risa_ray.frames import Image
+from risa_ray.frames import Frame, Image
+from risa_ray.inputs import config_for
+from risa_ray.sources import create_source, read_frames
 from risa_ray.sources.demo import render
 from risa_ray.vision.detectors import Detector, Faces, create_detector, resolve_device
 from risa_ray.vision.mtcnn.pyramid import pyramid
@@ -103,7 +105,8 @@ def bench_detectors(
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     pictures = [picture for video in videos for picture in _sample(video, frames)] or _rendered(frames)
-    contenders = _contenders(device, min_face_size, threads)
+    ours = create_detector(_OURS, device=device, min_face_size=min_face_size, threads=threads)
+    contenders = _contenders(ours, device, min_face_size, threads)
     gflops = _gemm_gflops() if device == "cpu" else None  # elsewhere `mtcnn` is no engine of ours
     runs = [_first(video, _TRACKED_FRAMES) for video in videos]
     sizes = {}
@@ -112,7 +115,7 @@ def bench_detectors(
         if runs:
             resized = [[(pts, _resized(p, size)) for pts, p in run] for run in runs]
             speed = rows[REFERENCE]["frames_per_s"]
-            rows[f"{_OURS}, every {detect_every}"] = _tracked(resized, contenders[2][1], detect_every, repeats, speed)
+            rows[f"{_OURS}, every {detect_every}"] = _tracked(resized, ours, detect_every, repeats, speed)
         sizes[name] = rows
     return {
         "what": "detectors",
@@ -133,9 +136,8 @@ _Known = tuple[str, "Detector | _Facenet", int]
 """Name, detector, frames in a call."""
 
 
-def _contenders(device: str, min_face_size: int, threads: int) -> list[_Known]:
+def _contenders(ours: Detector, device: str, min_face_size: int, threads: int) -> list[_Known]:
     facenet = _Facenet(device, min_face_size)
-    ours = create_detector(_OURS, device=device, min_face_size=min_face_size, threads=threads)
     known: list[_Known] = [
         (REFERENCE, facenet, 1),
         (f"{REFERENCE}, {_BATCH} at a time", facenet, _BATCH),
@@ -194,11 +196,8 @@ _Run = list[tuple[float, Image]]
 """Frames in a row with their pts in seconds."""
 
 
-def _tracked(
-    runs: list[_Run], detector: Detector | _Facenet, every: int, repeats: int, reference: float
-) -> dict[str, Any]:
+def _tracked(runs: list[_Run], detector: Detector, every: int, repeats: int, reference: float) -> dict[str, Any]:
     """Tracked detection over frames in a row, against the exact engine on every frame of them."""
-    assert not isinstance(detector, _Facenet)
     wanted = [faces for run in runs for faces in detector.detect([picture for _, picture in run])]
     found: list[Faces] = []
     speeds, calls = [], []
@@ -253,10 +252,7 @@ def _frames_per_s(contender: _Contender, frames: int) -> list[float]:
 
 def _overlaps(a: Faces, b: Faces) -> npt.NDArray[np.float32]:
     """Intersection over union of every box of one with every box of the other."""
-    p, q = a.boxes[:, None], b.boxes[None]
-    common = np.maximum(np.minimum(p[..., 2:], q[..., 2:]) - np.maximum(p[..., :2], q[..., :2]), 0).prod(2)
-    areas = (p[..., 2:] - p[..., :2]).prod(2) + (q[..., 2:] - q[..., :2]).prod(2)
-    return np.asarray(common / np.maximum(areas - common, 1e-9), np.float32)
+    return np.asarray(box_iou(torch.from_numpy(a.boxes), torch.from_numpy(b.boxes)).numpy(), np.float32)
 
 
 def _agreement(found: list[Faces], reference: list[Faces]) -> tuple[float, float]:
@@ -290,29 +286,24 @@ def keeps_contract(faces: Faces, reference: Faces) -> bool:
     return bool((near.max(1, initial=0)[sure] >= 0.95).all())
 
 
+def _frames(video: Path) -> Iterator[Frame]:
+    """The frames of a video as the pipeline reads them, without those that cannot be decoded."""
+    store, camera = next(config_for([str(video)], "data", {}, {}).cameras())
+    source = create_source(camera, store.tzinfo)
+    read = read_frames(source, camera, "bench", source.started_at())
+    return (frame for frame in read if isinstance(frame, Frame))
+
+
 def _sample(video: Path, frames: int) -> list[Image]:
     """Frames taken evenly from a video."""
-    try:
-        with av.open(str(video)) as container:
-            total = sum(1 for _ in container.decode(video=0))
-        wanted = {number * total // frames for number in range(frames)}
-        with av.open(str(video)) as container:
-            several = enumerate(container.decode(video=0))
-            pictures = [
-                np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for number, frame in several if number in wanted
-            ]
-    except (av.FFmpegError, IndexError, OSError) as error:
-        raise InputError(f"{video}: cannot be decoded ({error}); give a video file") from None
-    if not pictures:
-        raise InputError(f"{video}: no frame in it; give a video file")
-    return pictures
+    total = sum(1 for _ in _frames(video))
+    wanted = {number * total // frames for number in range(frames)}
+    return [frame.image for number, frame in enumerate(_frames(video)) if number in wanted]
 
 
 def _first(video: Path, frames: int) -> _Run:
-    """The first frames of a video that `_sample` could decode."""
-    with av.open(str(video)) as container:
-        several = islice(container.decode(video=0), frames)
-        return [(float(f.time or 0), np.asarray(f.to_ndarray(format="rgb24"), np.uint8)) for f in several]
+    """The first frames of a video."""
+    return [(frame.pts, frame.image) for frame in islice(_frames(video), frames)]
 
 
 def _rendered(frames: int) -> list[Image]:

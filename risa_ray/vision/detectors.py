@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -78,6 +79,17 @@ def _sorted(boxes: npt.ArrayLike, scores: npt.ArrayLike, landmarks: npt.ArrayLik
     return Faces(b[order], s[order], points)
 
 
+class _SearchesAll(ABC):
+    """A detector without a cheaper way to find faces again."""
+
+    @abstractmethod
+    def detect(self, frames: Sequence[Image]) -> list[Faces]: ...
+
+    def refine(self, frames: Sequence[Image], expected: Sequence[Floats]) -> list[Faces]:
+        del expected
+        return self.detect(frames)
+
+
 class CpuMtcnnDetector:
     """MTCNN (Zhang et al. 2016) in an engine of our own with facenet-pytorch's weights and boxes."""
 
@@ -96,7 +108,7 @@ class CpuMtcnnDetector:
         return [_sorted(*found) for found in self._engine.refine([_checked(f) for f in frames], expected)]
 
 
-class GpuMtcnnDetector:
+class GpuMtcnnDetector(_SearchesAll):
     """MTCNN as facenet-pytorch has it, in batches of frames of one size."""
 
     name = "mtcnn"
@@ -123,16 +135,12 @@ class GpuMtcnnDetector:
                 results[index] = _sorted([], [], []) if boxes is None else _sorted(boxes, scores, points)
         return [faces for faces in results if faces is not None]
 
-    def refine(self, frames: Sequence[Image], expected: Sequence[Floats]) -> list[Faces]:
-        del expected
-        return self.detect(frames)
-
 
 def _mtcnn(device: str, min_face_size: int, threads: int) -> Detector:
     return CpuMtcnnDetector(min_face_size, threads) if device == "cpu" else GpuMtcnnDetector(device, min_face_size)
 
 
-class HaarDetector:
+class HaarDetector(_SearchesAll):
     """Viola-Jones with OpenCV's frontal-face cascade; a fast alternative without landmarks.
 
     The score is a logistic of the cascade's level weight: it orders faces, it is no probability.
@@ -148,10 +156,6 @@ class HaarDetector:
 
     def detect(self, frames: Sequence[Image]) -> list[Faces]:
         return self._workers.map(self._one, [_checked(f) for f in frames])
-
-    def refine(self, frames: Sequence[Image], expected: Sequence[Floats]) -> list[Faces]:
-        del expected
-        return self.detect(frames)
 
     def _one(self, frame: Image) -> Faces:
         if min(frame.shape[:2]) < 24:  # the cascade's own window
@@ -173,7 +177,7 @@ class HaarDetector:
         return cascade
 
 
-class DlibDetector:
+class DlibDetector(_SearchesAll):
     """dlib's HOG frontal detector (Dalal and Triggs 2005; King 2009), without landmarks.
 
     It finds faces of 80 pixels and more, so the picture is resized until the smallest wanted face has 80. The score
@@ -194,10 +198,6 @@ class DlibDetector:
 
     def detect(self, frames: Sequence[Image]) -> list[Faces]:
         return [self._one(_checked(f)) for f in frames]
-
-    def refine(self, frames: Sequence[Image], expected: Sequence[Floats]) -> list[Faces]:
-        del expected
-        return self.detect(frames)
 
     def _one(self, frame: Image) -> Faces:
         height, width = frame.shape[:2]
