@@ -6,14 +6,17 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from risa_ray.benchmarks.cli import bench
 from risa_ray.config import ChainConfig, load_config, redact
 from risa_ray.errors import InputError, RunError
 from risa_ray.inputs import Unit, config_for, recordings_of, refuse_job_folder, units_of
+from risa_ray.options import Address, Data, DetectEvery, DetectorName, Device, Events, Format, Fps, MinFace, ModelName
+from risa_ray.outputs import make_folder
 from risa_ray.store.errors import StoreError
 
 app = typer.Typer(
@@ -22,21 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-bench = typer.Typer(help="Measure; every published figure comes from here.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
-
-Data = Annotated[str | None, typer.Option("--data", help="Folder or URL of the tables; overrides the config's.")]
-Events = Annotated[str | None, typer.Option("--events", help="JSON lines of figures and alerts: a file, or - .")]
-DetectorName = Annotated[str, typer.Option("--detector", help="mtcnn, haar or dlib.")]
-Device = Annotated[str, typer.Option(help="cpu, auto or cuda.")]
-DetectEvery = Annotated[
-    int, typer.Option(help="Frames from one full detection to the next; between them faces are followed.", min=1)
-]
-MinFace = Annotated[int, typer.Option("--min-face-size", help="Smallest face looked for, in pixels.")]
-Fps = Annotated[float | None, typer.Option("--sampling-fps", help="Frames per second analysed; default: all.")]
-ModelName = Annotated[str, typer.Option("--model", help="Name under models/, or path, of the expression model.")]
-Format = Literal["table", "csv", "json", "parquet"]
-Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join; default: a local one.")]
 
 
 def main() -> None:
@@ -323,110 +312,6 @@ def evaluate(
     if plots is not None:
         for path in write_plots(result, plots):
             print(path, file=sys.stderr)
-
-
-@bench.command("pipeline")
-def bench_pipeline(
-    video: Annotated[Path, typer.Argument(help="A video file.")],
-    repeats: Annotated[int, typer.Option(help="Turns of each side, interleaved.", min=1)] = 3,
-    detector: DetectorName = "mtcnn",
-    min_face_size: MinFace = 40,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of both sides; default: all cores.")] = None,
-    out: Annotated[Path | None, typer.Option(help="File for the JSON; default: standard output.")] = None,
-) -> None:
-    """Frames per second of the Ray pipeline against one plain loop over the same core."""
-    from risa_ray.benchmarks.pipeline import bench_pipeline as run
-
-    check_output(out)
-    write_json(run(video, repeats, detector, min_face_size, threads), out)
-
-
-@bench.command("memory")
-def bench_memory(
-    frames: Annotated[int, typer.Option(help="Frames to run.", min=1000)] = 5000,
-    detector: DetectorName = "mtcnn",
-    out: Annotated[Path | None, typer.Option(help="File for the JSON; default: standard output.")] = None,
-) -> None:
-    """Resident memory of every actor after 500 frames and at the end."""
-    from risa_ray.benchmarks.memory import bench_memory as run
-
-    check_output(out)
-    write_json(run(frames, detector), out)
-
-
-@bench.command("classifier")
-def bench_classifier(
-    model: ModelName = "default",
-    faces: Annotated[int, typer.Option(help="Faces in a batch.", min=1)] = 16,
-    repeats: Annotated[int, typer.Option(help="Turns of each side, interleaved.", min=1)] = 50,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of both sides; default: all cores.")] = None,
-    min_face_size: MinFace = 40,
-    out: Annotated[Path | None, typer.Option(help="File for the JSON; default: standard output.")] = None,
-) -> None:
-    """Milliseconds per face against one MTCNN pass at 640x360."""
-    from risa_ray.benchmarks.classifier import bench_classifier as run
-
-    check_output(out)
-    threads = threads or len(os.sched_getaffinity(0))
-    write_json(run(model, faces, repeats, threads, min_face_size), out)
-
-
-@bench.command("detectors")
-def bench_detectors(
-    video: Annotated[list[Path] | None, typer.Option(help="A video file, given as often as there are.")] = None,
-    device: Device = "cpu",
-    min_face_size: MinFace = 40,
-    frames: Annotated[int, typer.Option(help="Frames of each video, taken evenly.", min=1)] = 8,
-    repeats: Annotated[int, typer.Option(help="Turns of each detector, interleaved.", min=1)] = 3,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of every detector; default: all cores.")] = None,
-    detect_every: DetectEvery = 5,
-    out: Annotated[Path | None, typer.Option(help="Folder for detectors.json, .csv and .png.")] = None,
-) -> None:
-    """Every detector at 1080p, 720p, 540p and 360p: its speed, and what it finds beside facenet-pytorch's MTCNN."""
-    from risa_ray.benchmarks import detectors
-
-    if out is not None:
-        make_folder(out)
-    threads = threads or len(os.sched_getaffinity(0))
-    result = detectors.bench_detectors(video or [], device, min_face_size, frames, repeats, threads, detect_every)
-    print(detectors.describe(result))
-    if out is not None:
-        write_json(result, out / "detectors.json")
-        detectors.write_csv(result, out / "detectors.csv")
-        detectors.write_chart(result, out / "detectors.png")
-
-
-def check_output(out: Path | None) -> None:
-    """Refuse an output file that cannot be written, before the work and not after it.
-
-    Raises:
-        InputError: its folder does not exist.
-    """
-    if out is not None and not out.resolve().parent.is_dir():
-        raise InputError(f"{out}: there is no folder {out.parent}; create it first")
-
-
-def make_folder(path: Path) -> None:
-    """Make an output folder, before the work and not after it.
-
-    Raises:
-        InputError: it cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be made a folder ({error.strerror}); choose another") from None
-
-
-def write_json(result: dict[str, Any], out: Path | None) -> None:
-    """Print a result, or write it to a file."""
-    import json
-
-    text = json.dumps(result, indent=2)
-    if out is None:
-        print(text)
-    else:
-        out.write_text(text + "\n", encoding="utf-8")
 
 
 def with_data(config: ChainConfig, data: str | None) -> ChainConfig:

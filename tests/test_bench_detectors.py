@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,8 +16,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from risa_ray.benchmarks.detectors import keeps_contract
+from risa_ray.benchmarks.peak import peak_mib
 from risa_ray.cli import app
-from risa_ray.vision import Faces
+from risa_ray.vision import Faces, create_detector
 
 
 def faces(*boxes: tuple[float, float, float, float], score: float = 0.99, marks: float = 50) -> Faces:
@@ -88,6 +90,7 @@ def test_the_comparison_leaves_a_table_a_json_a_csv_and_a_chart(tmp_path: Path) 
         "40",
         "--threads",
         "1",
+        "--no-memory",
         "--out",
     ]
     done = CliRunner().invoke(app, [*arguments, str(tmp_path / "out")])
@@ -101,11 +104,17 @@ def test_the_comparison_leaves_a_table_a_json_a_csv_and_a_chart(tmp_path: Path) 
         assert ours["faces"] >= 1
         assert ours["recall"] == ours["precision"] == 1
         assert ours["times_pnet_floor"] > 0
+        assert set(ours["stage_ms"]) == {"propose", "screen", "locate"}
     assert "1080p" in done.output
     with (tmp_path / "out/detectors.csv").open() as file:
         assert len(list(csv.DictReader(file))) == sum(map(len, result["sizes"].values()))
     with Image.open(tmp_path / "out/detectors.png") as chart:
         assert chart.width == 800
+
+
+def test_peak_memory_is_what_a_frame_adds_to_a_loaded_detector() -> None:
+    peak = peak_mib(partial(create_detector, "haar", threads=1), "cpu", (3840, 2160))
+    assert 8 < peak < 200  # the grey picture alone has 8 MiB, the frame itself is not counted
 
 
 def test_a_face_that_fits_into_no_size_is_told_in_one_line() -> None:

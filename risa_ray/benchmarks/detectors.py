@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,24 @@ import torch
 from torchvision.ops import box_iou
 
 from risa_ray.benchmarks.machine import machine
+from risa_ray.benchmarks.peak import Finder, peak_mib
 from risa_ray.charts import BLUE, MUTED, WIDTH, Sheet
 from risa_ray.errors import InputError
 from risa_ray.frames import Frame, Image
 from risa_ray.inputs import config_for
 from risa_ray.sources import create_source, read_frames
 from risa_ray.sources.demo import render
-from risa_ray.vision.detectors import Detector, Faces, create_detector, resolve_device
+from risa_ray.vision.detectors import Detector, Faces, MtcnnDetector, create_detector, resolve_device
 from risa_ray.vision.mtcnn.pyramid import pyramid
+from risa_ray.vision.search import Search
 from risa_ray.vision.tracker import TrackerConfig, expected, start, update
 
 SIZES = {"1080p": (1920, 1080), "720p": (1280, 720), "540p": (960, 540), "360p": (640, 360)}
 REFERENCE = "facenet-pytorch"
 _OURS = "mtcnn"
-_BATCH = 4
+_BATCH, _GPU_BATCH = 4, 16
 """Frames in a call of what is fed in batches."""
+_MEMORY_SIZES = {"1080p": (1920, 1080), "4K": (3840, 2160)}
 _TRACKED_FRAMES = 60
 _PNET_MAC = 27 * 10 + (9 * 10 * 16 + 9 * 16 * 32 + 32 * 6) / 4
 """Multiplications of P-Net per pixel of a level; its later layers have a quarter of the pixels."""
@@ -80,6 +84,7 @@ def bench_detectors(
     repeats: int,
     threads: int,
     detect_every: int,
+    memory: bool = True,
 ) -> dict[str, Any]:
     """Every detector on the same frames at 1080p, 720p, 540p and 360p, in turns in one process.
 
@@ -88,11 +93,13 @@ def bench_detectors(
         frames: of each video.
         repeats: turns of every detector over all frames of a size.
         detect_every: of tracked detection, which is measured on the first frames of each video in a row.
+        memory: whether to measure what one frame takes of it at 1080p and 4K, each in a process of its own.
 
     Returns:
         Per size and detector: frames/s (median of the turns) and its ratio to facenet-pytorch frame by frame, p50 and
         p95 milliseconds of a call, faces, recall and precision at IoU 0.5 against facenet-pytorch, `equal`: whether
-        the exact engine's contract with it is kept, and for the exact engine the floor that matrix products set.
+        the exact engine's contract with it is kept, and for the exact engine the milliseconds of its stages and the
+        floor that matrix products set.
         Recall and precision of tracked detection are against the exact engine on every frame.
 
     Raises:
@@ -105,13 +112,15 @@ def bench_detectors(
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     pictures = [picture for video in videos for picture in _sample(video, frames)] or _rendered(frames)
-    ours = create_detector(_OURS, device=device, min_face_size=min_face_size, threads=threads)
+    ours = MtcnnDetector(device, min_face_size, threads)
     contenders = _contenders(ours, device, min_face_size, threads)
-    gflops = _gemm_gflops() if device == "cpu" else None  # elsewhere `mtcnn` is no engine of ours
+    gflops = _gemm_gflops(device)
     runs = [_first(video, _TRACKED_FRAMES) for video in videos]
     sizes = {}
     for name, size in SIZES.items():
-        rows = _compare([_resized(p, size) for p in pictures], contenders, repeats, gflops, min_face_size)
+        scaled = [_resized(p, size) for p in pictures]
+        rows = _compare(scaled, contenders, repeats)
+        rows[_OURS] |= _breakdown(scaled, ours, rows[_OURS]["frames_per_s"], gflops, min_face_size)
         if runs:
             resized = [[(pts, _resized(p, size)) for pts, p in run] for run in runs]
             speed = rows[REFERENCE]["frames_per_s"]
@@ -127,6 +136,7 @@ def bench_detectors(
         "min_face_size": min_face_size,
         "detect_every": detect_every,
         "gemm_gflops": gflops,
+        "peak_mib": _memory(device, min_face_size, threads) if memory else {},
         "sizes": sizes,
         "machine": before,
     }
@@ -137,12 +147,12 @@ _Known = tuple[str, "Detector | _Facenet", int]
 
 
 def _contenders(ours: Detector, device: str, min_face_size: int, threads: int) -> list[_Known]:
-    facenet = _Facenet(device, min_face_size)
+    facenet, several = _Facenet(device, min_face_size), _BATCH if device == "cpu" else _GPU_BATCH
     known: list[_Known] = [
         (REFERENCE, facenet, 1),
-        (f"{REFERENCE}, {_BATCH} at a time", facenet, _BATCH),
+        (f"{REFERENCE}, {several} at a time", facenet, several),
         (_OURS, ours, 1),
-        (f"{_OURS}, {_BATCH} at a time", ours, _BATCH),
+        (f"{_OURS}, {several} at a time", ours, several),
     ]
     for name in ("haar", "dlib"):
         try:
@@ -156,8 +166,6 @@ def _compare(
     pictures: list[Image],
     known: list[_Known],
     repeats: int,
-    gflops: float | None,
-    min_face_size: int,
 ) -> dict[str, Any]:
     contenders = [_Contender(name, detector.detect, batch) for name, detector, batch in known]
     for contender in contenders:  # the first turn warms up, and gives the faces
@@ -183,13 +191,39 @@ def _compare(
             "precision": precision,
             "equal": all(map(keeps_contract, contender.found, reference.found)),
         }
-    if gflops is None:
-        return result
+    return result
+
+
+def _breakdown(
+    pictures: list[Image], ours: MtcnnDetector, frames_per_s: float, gflops: float, min_face_size: int
+) -> dict[str, Any]:
+    """Of the exact engine, frame by frame: milliseconds per stage, and the floor of its largest part, P-Net."""
+    before = ours.stage_seconds
+    for picture in pictures:
+        ours.detect([picture])
+    stages = {k: 1000 * (v - before.get(k, 0)) / len(pictures) for k, v in ours.stage_seconds.items()}
     height, width = pictures[0].shape[:2]
     mac = _PNET_MAC * sum(level.height * level.width for level in pyramid(height, width, min_face_size))
     floor = 2 * mac / gflops / 1e9 * 1000
-    result[_OURS] |= {"pnet_floor_ms": floor, "times_pnet_floor": 1000 / result[_OURS]["frames_per_s"] / floor}
-    return result
+    return {"stage_ms": stages, "pnet_floor_ms": floor, "times_pnet_floor": 1000 / frames_per_s / floor}
+
+
+def _memory(device: str, min_face_size: int, threads: int) -> dict[str, dict[str, float]]:
+    """Peak memory of one frame, by size and detector; at 4K of the MTCNNs alone."""
+    ours = partial(create_detector, device=device, min_face_size=min_face_size, threads=threads)
+    known: dict[str, Callable[[], Finder]] = {
+        REFERENCE: partial(_Facenet, device, min_face_size),
+        _OURS: partial(ours, _OURS),
+        "haar": partial(ours, "haar"),
+    }
+    return {
+        size: {
+            name: peak_mib(create, device if name != "haar" else "cpu", _MEMORY_SIZES[size])
+            for name, create in known.items()
+            if size != "4K" or name != "haar"
+        }
+        for size in _MEMORY_SIZES
+    }
 
 
 _Run = list[tuple[float, Image]]
@@ -222,15 +256,19 @@ def _tracked(runs: list[_Run], detector: Detector, every: int, repeats: int, ref
 
 
 def _follow(run: _Run, detector: Detector, every: int) -> tuple[list[Faces], list[float]]:
-    state, config = start("bench", 0), TrackerConfig()
+    state, search, config = start("bench", 0), Search(), TrackerConfig()
     found, seconds = [], []
     for number, (pts, picture) in enumerate(run):
         began = time.perf_counter()
-        if number % every == 0:
+        known = state.next_ordinal
+        due = search.due(number)
+        if due:
             (faces,) = detector.detect([picture])
         else:
             (faces,) = detector.refine([picture], [expected(state, pts, config)])
         state, _ = update(state, number, pts, faces.boxes, faces.scores, config)
+        if due:
+            search = search.after(number, state.next_ordinal > known, every)
         seconds.append(time.perf_counter() - began)
         found.append(faces)
     return found, seconds
@@ -325,13 +363,14 @@ def _resized(picture: Image, size: tuple[int, int]) -> Image:
     return out
 
 
-def _gemm_gflops(side: int = 1024) -> float:
-    """What matrix products in float32 reach on this CPU, the best of several."""
-    a = torch.ones(side, side)
+def _gemm_gflops(device: str) -> float:
+    """What matrix products in float32 reach on this device, the best of several."""
+    side = 1024 if device == "cpu" else 8192
+    a = torch.ones(side, side, device=device)
     best = float("inf")
     for _ in range(8):
         began = time.perf_counter()
-        a @ a
+        float((a @ a)[0, 0])  # waits for a GPU
         best = min(best, time.perf_counter() - began)
     return 2 * side**3 / best / 1e9
 
@@ -384,4 +423,10 @@ def describe(result: dict[str, Any]) -> str:
                 f"  {name:<32}{row['frames_per_s']:>9.2f}{row['ratio']:>7.2f}{row['ms_p50']:>8.1f}{row['ms_p95']:>8.1f}"
                 f"{row['faces']:>7}{row['recall']:>8.3f}{row['precision']:>7.3f}  {'yes' if row['equal'] else 'no'}"
             )
+        ours = detectors[_OURS]
+        stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in ours["stage_ms"].items())
+        lines.append(f"    ms of {_OURS}: {stages}; {ours['times_pnet_floor']:.1f} x P-Net's matrix products alone")
+    for size, detectors in result["peak_mib"].items():
+        peaks = ", ".join(f"{name} {mib:.0f}" for name, mib in detectors.items())
+        lines.append(f"MiB for one frame at {size}: {peaks}")
     return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = (
@@ -33,6 +33,14 @@ def machine() -> dict[str, object]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(pages / 1e9, 1),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {name: _version(name) for name in _PACKAGES},
         "load_before": os.getloadavg()[0],
     }
+
+
+def _version(package: str) -> str | None:
+    """None for one that is not installed, as on a bare machine with a GPU."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

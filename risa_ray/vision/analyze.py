@@ -15,6 +15,7 @@ from risa_ray.vision.classifier import ExpressionClassifier
 from risa_ray.vision.detection import DetectorKey, DetectorPool
 from risa_ray.vision.detectors import Faces, yaw_degrees
 from risa_ray.vision.expressions import valence
+from risa_ray.vision.search import Search
 from risa_ray.vision.tracker import TrackerConfig, TrackerState, expected, start, track_id, update
 from risa_ray.vision.zones import Zones
 
@@ -53,13 +54,13 @@ class CameraState:
         tracker: the tracks.
         staff_since: by track ordinal, the pts at which it entered a staff zone it has not left.
         staff: ordinals of tracks excluded for as long as they are followed.
-        detected_seq: the last frame that was searched as a whole.
+        search: when the whole of a frame was searched, and will be.
     """
 
     tracker: TrackerState
     staff_since: tuple[tuple[int, float], ...] = ()
     staff: frozenset[int] = frozenset()
-    detected_seq: int | None = None
+    search: Search = field(default_factory=Search)
 
     @classmethod
     def start(cls, session_id: str, epoch: int) -> CameraState:
@@ -151,24 +152,24 @@ class Analyzer:
             if run[0].frame_seq <= (last := state.tracker.last_seq):
                 raise ValueError(f"camera {setup.camera_id}: frame {run[0].frame_seq} comes after frame {last}")
         began = time.perf_counter()
-        steps = [_steps(run, setup, state) for run, setup, state in works]
-        # Searching a whole frame takes no state, so all such go together.
-        whole = [(works[w][1], step) for w, several in enumerate(steps) for step in several if step.whole]
-        keys, images = [setup.detector_key for setup, _ in whole], [step.image for _, step in whole]
-        for (_, step), faces in zip(whole, self._detectors.detect(keys, images), strict=True):
-            step.faces = faces
+        steps = [_steps(run, setup) for run, setup, _ in works]
+        # To search the whole of every frame takes no state, so all such go together.
+        pairs = ((setup, step) for (_, setup, _), several in zip(works, steps, strict=True) for step in several)
+        self._search([(setup, step) for setup, step in pairs if setup.detect_every == 1])
         detecting = time.perf_counter() - began
         states = [state for _, _, state in works]
         seen: list[tuple[int, _SeenFrame]] = []
-        # The other frames need the tracks of the frame before: one of each camera at a time.
+        # The other frames need what the frame before has told: one of each camera at a time.
         for number in range(max(map(len, steps), default=0)):
             now = [(w, several[number]) for w, several in enumerate(steps) if number < len(several)]
-            refining = time.perf_counter()
-            self._refine([(works[w][1], states[w], step) for w, step in now if not step.whole])
-            detecting += time.perf_counter() - refining
+            searching = time.perf_counter()
+            waiting = [(works[w][1], states[w], step) for w, step in now if step.faces is None]
+            self._search([(setup, step) for setup, state, step in waiting if state.search.due(step.frame.frame_seq)])
+            self._refine([one for one in waiting if one[2].faces is None])
+            detecting += time.perf_counter() - searching
             for w, step in now:
                 assert step.faces is not None
-                one, states[w] = _follow(step.frame, step.image, step.faces, works[w][1], states[w], step.whole)
+                one, states[w] = _follow(step.frame, step.image, step.faces, works[w][1], states[w])
                 seen.append((w, one))
         tracked = time.perf_counter()
         probabilities = self._classifier.predict([s.image for _, s in seen], [s.faces.boxes for _, s in seen])
@@ -183,6 +184,12 @@ class Analyzer:
             (self._chunk(run, setup, state.tracker.session_id, rows[w]), states[w])
             for w, (run, setup, state) in enumerate(works)
         ]
+
+    def _search(self, waiting: list[tuple[CameraSetup, _Step]]) -> None:
+        """Find the faces of whole frames."""
+        keys, images = [setup.detector_key for setup, _ in waiting], [step.image for _, step in waiting]
+        for (_, step), faces in zip(waiting, self._detectors.detect(keys, images), strict=True):
+            step.faces = faces
 
     def _refine(self, waiting: list[tuple[CameraSetup, CameraState, _Step]]) -> None:
         """Find the faces of frames about their cameras' tracks."""
@@ -240,23 +247,15 @@ class Analyzer:
 
 @dataclass(slots=True)
 class _Step:
-    """A frame on its way: whether the whole of it is searched, and the faces once they are found."""
+    """A frame on its way, and the faces once they are found."""
 
     frame: Frame
     image: Image
-    whole: bool
     faces: Faces | None = None
 
 
-def _steps(run: Run, setup: CameraSetup, state: CameraState) -> list[_Step]:
-    steps: list[_Step] = []
-    last = state.detected_seq
-    for frame in run:
-        if isinstance(frame, Frame):
-            whole = last is None or frame.frame_seq - last >= setup.detect_every
-            last = frame.frame_seq if whole else last
-            steps.append(_Step(frame, setup.zones.mask(frame.image), whole))
-    return steps
+def _steps(run: Run, setup: CameraSetup) -> list[_Step]:
+    return [_Step(frame, setup.zones.mask(frame.image)) for frame in run if isinstance(frame, Frame)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,14 +271,17 @@ class _SeenFrame:
 
 
 def _follow(
-    frame: Frame, image: Image, faces: Faces, setup: CameraSetup, state: CameraState, whole: bool
+    frame: Frame, image: Image, faces: Faces, setup: CameraSetup, state: CameraState
 ) -> tuple[_SeenFrame, CameraState]:
     """Track the faces of one frame and leave out staff, who are followed only to be left out."""
     height, width = image.shape[:2]
     tracker, ordinals = update(state.tracker, frame.frame_seq, frame.pts, faces.boxes, faces.scores, setup.tracker)
     in_staff = setup.zones.in_staff(faces.boxes, width, height)
-    detected_seq = frame.frame_seq if whole else state.detected_seq
-    state = _mark_staff(replace(state, tracker=tracker, detected_seq=detected_seq), ordinals, in_staff, frame.pts)
+    search = state.search
+    if search.due(frame.frame_seq):
+        somebody_new = tracker.next_ordinal > state.tracker.next_ordinal
+        search = search.after(frame.frame_seq, somebody_new, setup.detect_every)
+    state = _mark_staff(replace(state, tracker=tracker, search=search), ordinals, in_staff, frame.pts)
     keep = np.flatnonzero([not s and int(o) not in state.staff for s, o in zip(in_staff, ordinals, strict=True)])
     kept = Faces(faces.boxes[keep], faces.scores[keep], None if faces.landmarks is None else faces.landmarks[keep])
     seen = _SeenFrame(

@@ -16,10 +16,9 @@ import torch
 
 from risa_ray.errors import InputError
 from risa_ray.frames import Image
-from risa_ray.vision.mtcnn.pyramid import pyramid
+from risa_ray.vision.mtcnn.boxes import Floats, Found
+from risa_ray.vision.mtcnn.stages import StageClock
 from risa_ray.vision.workers import Workers
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,54 +89,41 @@ class _SearchesAll(ABC):
         return self.detect(frames)
 
 
-class CpuMtcnnDetector:
-    """MTCNN (Zhang et al. 2016) in an engine of our own with facenet-pytorch's weights and boxes."""
+class _MtcnnEngine(Protocol):
+    clock: StageClock
+
+    def detect(self, frames: Sequence[Image]) -> list[Found]: ...
+
+    def refine(self, frames: Sequence[Image], expected: Sequence[Floats]) -> list[Found]: ...
+
+
+class MtcnnDetector:
+    """MTCNN (Zhang et al. 2016) in engines of our own with facenet-pytorch's weights and boxes."""
 
     name = "mtcnn"
 
-    def __init__(self, min_face_size: int, threads: int) -> None:
-        # Compiling takes seconds, which other detectors need not wait for.
-        from risa_ray.vision.mtcnn.cpu import CpuMtcnn
+    def __init__(self, device: str, min_face_size: int, threads: int) -> None:
+        self._engine: _MtcnnEngine
+        if device == "cpu":
+            # Compiling takes seconds, which other detectors need not wait for.
+            from risa_ray.vision.mtcnn.cpu import CpuMtcnn
 
-        self._engine = CpuMtcnn(min_face_size, threads)
+            self._engine = CpuMtcnn(min_face_size, threads)
+        else:
+            from risa_ray.vision.mtcnn.gpu import GpuMtcnn
+
+            self._engine = GpuMtcnn(min_face_size, threads, device)
+
+    @property
+    def stage_seconds(self) -> dict[str, float]:
+        """Seconds spent in each of the three stages since the start."""
+        return self._engine.clock.seconds
 
     def detect(self, frames: Sequence[Image]) -> list[Faces]:
         return [_sorted(*found) for found in self._engine.detect([_checked(f) for f in frames])]
 
     def refine(self, frames: Sequence[Image], expected: Sequence[Floats]) -> list[Faces]:
         return [_sorted(*found) for found in self._engine.refine([_checked(f) for f in frames], expected)]
-
-
-class GpuMtcnnDetector(_SearchesAll):
-    """MTCNN as facenet-pytorch has it, in batches of frames of one size."""
-
-    name = "mtcnn"
-
-    def __init__(self, device: str, min_face_size: int) -> None:
-        from facenet_pytorch import MTCNN
-
-        self._min_face_size = min_face_size
-        self._mtcnn = MTCNN(keep_all=True, select_largest=False, min_face_size=min_face_size, device=device)
-
-    def detect(self, frames: Sequence[Image]) -> list[Faces]:
-        pictures = [_checked(f) for f in frames]
-        results: list[Faces | None] = [None] * len(pictures)
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for index, picture in enumerate(pictures):
-            if not pyramid(picture.shape[0], picture.shape[1], self._min_face_size):
-                # No face of the asked size fits in, which facenet-pytorch does not expect.
-                results[index] = _sorted([], [], [])
-            else:
-                by_shape.setdefault(picture.shape, []).append(index)
-        for indices in by_shape.values():
-            found = self._mtcnn.detect([pictures[i] for i in indices], landmarks=True)
-            for index, boxes, scores, points in zip(indices, *found, strict=True):
-                results[index] = _sorted([], [], []) if boxes is None else _sorted(boxes, scores, points)
-        return [faces for faces in results if faces is not None]
-
-
-def _mtcnn(device: str, min_face_size: int, threads: int) -> Detector:
-    return CpuMtcnnDetector(min_face_size, threads) if device == "cpu" else GpuMtcnnDetector(device, min_face_size)
 
 
 class HaarDetector(_SearchesAll):
@@ -214,7 +200,7 @@ class DlibDetector(_SearchesAll):
 
 
 DETECTORS: dict[str, Callable[[str, int, int], Detector]] = {
-    "mtcnn": _mtcnn,
+    "mtcnn": MtcnnDetector,
     "haar": HaarDetector,
     "dlib": DlibDetector,
 }

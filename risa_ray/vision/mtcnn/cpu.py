@@ -12,16 +12,11 @@ import numpy.typing as npt
 
 from risa_ray.frames import Image
 from risa_ray.vision.cpu_runtime import compile_for_cpu, from_torch
+from risa_ray.vision.mtcnn.boxes import THRESHOLDS, Floats, Found, around, moved, squared
 from risa_ray.vision.mtcnn.kernels import cut, propose, suppress
 from risa_ray.vision.mtcnn.pyramid import CELL, Level, pyramid
+from risa_ray.vision.mtcnn.stages import StageClock
 from risa_ray.vision.workers import Workers
-
-Floats = npt.NDArray[np.float32]
-Found = tuple[Floats, Floats, Floats]
-"""Boxes (n, 4), probabilities (n,) and landmarks (n, 5, 2)."""
-
-THRESHOLDS = (0.6, 0.7, 0.7)
-"""Least probability after P-Net, R-Net and O-Net."""
 
 
 class CpuMtcnn:
@@ -31,6 +26,7 @@ class CpuMtcnn:
         self._min_face_size = min_face_size
         self._weights, self._rnet, self._onet = _networks(threads)
         self._workers, self._alone = Workers(threads), Workers(1)
+        self.clock = StageClock()
 
     def detect(self, frames: Sequence[Image]) -> list[Found]:
         """The faces of each frame, RGB uint8 (H, W, 3), contiguous.
@@ -45,11 +41,11 @@ class CpuMtcnn:
         """The faces of each frame about the boxes (n, 4) where they are expected; the first stage is left out."""
 
         def one(job: tuple[Image, Floats], share: Workers) -> Found:
-            frame, boxes = _locked(job[0]), _around(job[1])
+            frame, boxes = _locked(job[0]), around(job[1])
             boxes, moves, scores = self._screen(frame, boxes, share)
             # Moved before they are compared: R-Net moves all squares about a face to it, and few are left.
-            boxes = _moved(boxes, moves)
-            return self._locate(frame, _squared(boxes[_by_union(boxes, scores, 0.7)]), share)
+            boxes = moved(boxes, moves)
+            return self._locate(frame, squared(boxes[_by_union(boxes, scores, 0.7)]), share)
 
         jobs = list(zip(frames, expected, strict=True))
         if len(jobs) == 1:
@@ -58,9 +54,11 @@ class CpuMtcnn:
 
     def _one(self, frame: Image, share: Workers) -> Found:
         frame = _locked(frame)
-        boxes, moves, scores = self._screen(frame, self._propose(frame, share), share)
+        with self.clock.time("propose"):
+            squares = self._propose(frame, share)
+        boxes, moves, scores = self._screen(frame, squares, share)
         pick = _by_union(boxes, scores, 0.7)
-        return self._locate(frame, _squared(_moved(boxes[pick], moves[pick])), share)
+        return self._locate(frame, squared(moved(boxes[pick], moves[pick])), share)
 
     def _propose(self, frame: Image, share: Workers) -> Floats:
         """First stage: squares (n, 4) that may hold a face."""
@@ -83,24 +81,26 @@ class CpuMtcnn:
         pick = _by_union(boxes, scores, 0.7)
         boxes, moves = boxes[pick], moves[pick]
         sides = boxes[:, 2:] - boxes[:, :2]
-        return _squared(boxes + moves * np.concatenate([sides, sides], 1))
+        return squared(boxes + moves * np.concatenate([sides, sides], 1))
 
     def _screen(self, frame: Image, boxes: Floats, share: Workers) -> tuple[Floats, Floats, Floats]:
         """Second stage: the squares (n, 4) that R-Net takes for faces, how it moves them, and their probabilities."""
-        boxes, (moves, scores) = _see(frame, boxes, self._rnet, share)
+        with self.clock.time("screen"):
+            boxes, (moves, scores) = _see(frame, boxes, self._rnet, share)
         keep = scores[:, 1] > np.float32(THRESHOLDS[1])
         return boxes[keep], moves[keep], scores[keep, 1]
 
     def _locate(self, frame: Image, boxes: Floats, share: Workers) -> Found:
         """Third stage: the faces in squares (n, 4)."""
-        boxes, (moves, points, scores) = _see(frame, boxes, self._onet, share)
+        with self.clock.time("locate"):
+            boxes, (moves, points, scores) = _see(frame, boxes, self._onet, share)
         keep = scores[:, 1] > np.float32(THRESHOLDS[2])
         boxes, scores, moves, points = boxes[keep], scores[keep, 1], moves[keep], points[keep]
         sides = boxes[:, 2:] - boxes[:, :2] + 1
         landmarks = np.stack(
             [sides[:, :1] * points[:, :5] + boxes[:, :1] - 1, sides[:, 1:] * points[:, 5:] + boxes[:, 1:2] - 1], 2
         )
-        boxes = _moved(boxes, moves)
+        boxes = moved(boxes, moves)
         # As in facenet-pytorch, down to which of two equally probable boxes comes first.
         pick = suppress(boxes, np.argsort(scores)[::-1].copy(), 0.7, True)
         return boxes[pick], scores[pick], landmarks[pick]
@@ -111,23 +111,6 @@ def _locked(frame: Image) -> Image:
     frame = frame.view()
     frame.flags.writeable = False
     return frame
-
-
-_SHIFT, _GROWTH = 0.2, 1.3
-"""How far about its box a face is looked for, in sides and as a factor; chosen by recall on video."""
-
-
-def _around(boxes: Floats) -> Floats:
-    """Squares (7 n, 4) about boxes (n, 4): as they are, shifted to each side, smaller and larger."""
-    squares = _squared(boxes.astype(np.float32))
-    side = (squares[:, 2:] - squares[:, :2])[:, :1]
-    moved = [squares + side * np.array([x, y, x, y], np.float32) for x, y in _SHIFTS]
-    grown = [squares + side * np.array([-g, -g, g, g], np.float32) for g in _GROWTHS]
-    return np.concatenate([squares, *moved, *grown])
-
-
-_SHIFTS = ((-_SHIFT, 0), (_SHIFT, 0), (0, -_SHIFT), (0, _SHIFT))
-_GROWTHS = ((_GROWTH - 1) / 2, (1 / _GROWTH - 1) / 2)
 
 
 def _see(frame: Image, boxes: Floats, network: _Network, share: Workers) -> tuple[Floats, list[Floats]]:
@@ -168,21 +151,6 @@ def _boxes_of(cells: Floats, level: Level) -> tuple[Floats, Floats, Floats]:
 def _by_union(boxes: Floats, scores: Floats, threshold: float) -> npt.NDArray[np.int64]:
     """Non-maximum suppression as in torchvision: by intersection over union, the first of equals first."""
     return suppress(boxes, np.argsort(-scores, kind="stable"), threshold, False)
-
-
-def _squared(boxes: Floats) -> Floats:
-    """Squares about the same centres, as long as the longer side."""
-    sides = boxes[:, 2:] - boxes[:, :2]
-    longest = sides.max(1, keepdims=True)
-    begin = boxes[:, :2] + sides * np.float32(0.5) - longest * np.float32(0.5)
-    squares: Floats = np.concatenate([begin, begin + longest], 1)
-    return squares
-
-
-def _moved(boxes: Floats, moves: Floats) -> Floats:
-    sides = boxes[:, 2:] - boxes[:, :2] + 1
-    moved: Floats = boxes + moves * np.concatenate([sides, sides], 1)
-    return moved
 
 
 class _Network:
