@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from risa_ray.benchmarks.detectors import keeps_contract
+from risa_ray.benchmarks.agreement import keeps_contract
 from risa_ray.benchmarks.peak import peak_mib
 from risa_ray.cli import app
 from risa_ray.vision import Faces, create_detector
@@ -113,13 +114,19 @@ def test_the_comparison_leaves_a_table_a_json_a_csv_and_a_chart(tmp_path: Path) 
 
 
 def test_peak_memory_is_what_a_frame_adds_to_a_loaded_detector() -> None:
-    peak = peak_mib(partial(create_detector, "haar", threads=1), "cpu", (3840, 2160))
-    assert 8 < peak < 200  # the grey picture alone has 8 MiB, the frame itself is not counted
+    peak = peak_mib(partial(create_detector, "haar", threads=1), "cpu", (3840, 2160), 1)
+    assert peak is not None
+    assert peak > 8, "the grey picture alone has 8 MiB"
 
 
-def test_a_face_that_fits_into_no_size_is_told_in_one_line() -> None:
-    done = CliRunner().invoke(app, ["bench", "detectors", "--min-face-size", "361"])
-    assert "no such face fits into 360 rows" in str(done.exception)
+def test_a_detector_that_dies_over_a_frame_has_no_peak() -> None:
+    assert peak_mib(partial(os._exit, 1), "cpu", (64, 64), 1) is None
+
+
+@pytest.mark.parametrize("size", ["11", "361"])
+def test_a_face_that_fits_into_no_size_is_told_in_one_line(size: str) -> None:
+    done = CliRunner().invoke(app, ["bench", "detectors", "--min-face-size", size])
+    assert str(done.exception).startswith(("--min-face-size 361: no such face fits", "min_face_size 11 is too small"))
 
 
 def test_a_video_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:

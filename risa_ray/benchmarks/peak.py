@@ -6,6 +6,7 @@ import multiprocessing
 import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Protocol
 
@@ -24,20 +25,29 @@ class Finder(Protocol):
     def detect(self, frames: list[Image]) -> list[Faces]: ...
 
 
-def peak_mib(create: Callable[[], Finder], device: str, size: tuple[int, int]) -> float:
+def peak_mib(create: Callable[[], Finder], device: str, size: tuple[int, int], threads: int) -> float | None:
     """MiB above the loaded and warm detector while it looks at the demo's scene in a size (width, height).
 
     On a CPU resident memory; on a GPU what torch has allocated there.
 
     Args:
         create: makes the detector; picklable.
+        threads: of torch and OpenCV.
+
+    Returns:
+        None where the process was killed, as for want of memory, or the system keeps no account.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as alone:
-        return alone.submit(_peak, create, device, size).result()
+        try:
+            return alone.submit(_peak, create, device, size, threads).result()
+        except (BrokenProcessPool, OSError, torch.OutOfMemoryError):
+            return None
 
 
-def _peak(create: Callable[[], Finder], device: str, size: tuple[int, int]) -> float:
+def _peak(create: Callable[[], Finder], device: str, size: tuple[int, int], threads: int) -> float:
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
     detector = create()
     scene = render("front", 1.0)
     frame = np.asarray(cv2.resize(scene, size, interpolation=cv2.INTER_LINEAR), np.uint8)

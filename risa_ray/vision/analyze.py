@@ -89,7 +89,7 @@ class Analyzer:
         classifier: on the same device.
         device: "cpu" or a torch device.
         max_batch: frames in one detector call on a GPU.
-        threads: of the detectors on a CPU.
+        threads: of the detectors, as `create_detector`.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ class DetectorPool:
     Args:
         device: "cpu" or a torch device.
         max_batch: frames in one call on a GPU.
-        threads: on a CPU.
+        threads: as `create_detector`.
     """
 
     def __init__(self, device: str, max_batch: int, threads: int) -> None:

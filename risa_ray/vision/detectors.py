@@ -214,7 +214,7 @@ def create_detector(name: str, *, device: str = "cpu", min_face_size: int = 20, 
         device: "cpu" or a torch device such as "cuda"; Haar and dlib always use the CPU.
         min_face_size: shorter side of the smallest face looked for, in pixels; MTCNN takes it as a coarse hint and
             may find faces of half the size.
-        threads: on a CPU; torch's number by default.
+        threads: of the detector on a CPU, and that feed a GPU; torch's number by default.
 
     Raises:
         InputError: the name is unknown, the size is below 12 pixels, or the device is not there.
@@ -236,6 +236,7 @@ def resolve_device(device: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         wanted = torch.device(device)
+        device = "cpu" if wanted.type == "cpu" else device
     except RuntimeError:
         raise InputError(f"device {device!r}: no such device; use 'cpu', 'cuda', 'cuda:1' or 'auto'") from None
     there = torch.cuda.device_count()

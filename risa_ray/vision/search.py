@@ -22,9 +22,5 @@ class Search:
         return self.last_seq is None or frame_seq - self.last_seq >= self.interval
 
     def after(self, frame_seq: int, somebody_new: bool, every: int) -> Search:
-        """The memory after a whole search.
-
-        Where one comes in more may follow: the next search is early then, and the interval doubles from search to
-        search without anybody new until it is `every`.
-        """
-        return Search(frame_seq, 1 if somebody_new else min(2 * self.interval, every))
+        """The memory after a whole search. Where one comes in more may follow: the next search is sooner then."""
+        return Search(frame_seq, (every + 1) // 2 if somebody_new else every)

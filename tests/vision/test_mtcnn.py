@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 from torchvision.ops import nms
 
-from risa_ray.benchmarks.detectors import keeps_contract
+from risa_ray.benchmarks.agreement import keeps_contract
 from risa_ray.vision import Faces
 from risa_ray.vision.mtcnn import cpu
 from risa_ray.vision.mtcnn.cpu import CpuMtcnn

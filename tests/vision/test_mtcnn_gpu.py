@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import nms
 
-from risa_ray.benchmarks.detectors import keeps_contract
+from risa_ray.benchmarks.agreement import keeps_contract
 from risa_ray.vision import Faces
-from risa_ray.vision.mtcnn.gpu import GpuMtcnn, _Batch, _Boxes, _grid, _suppress, _suppress_near
-from risa_ray.vision.mtcnn.pyramid import Level, pyramid
+from risa_ray.vision.mtcnn import gpu
+from risa_ray.vision.mtcnn.gpu import GpuMtcnn, _Batch, _Boxes, _Cells, _suppress, _suppress_near
+from risa_ray.vision.mtcnn.pyramid import CELL, Level, pyramid
 
 Picture = npt.NDArray[np.uint8]
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -88,9 +89,42 @@ def test_finds_again_what_the_cpu_engine_finds_again(shared: Path, device: str) 
     expected = [boxes + 3 for boxes, _, _ in cpu.detect(pictures)]
     expected[2] = expected[2][:0]
     again = engine(device, 30).refine(pictures, expected)
-    for some, same in zip(again, cpu.refine(pictures, expected), strict=True):
-        np.testing.assert_allclose(some[0], same[0], atol=0.01)
+    for found, wanted in zip(again, cpu.refine(pictures, expected), strict=True):
+        for some, same in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(some, same, atol=0.01)
     assert [len(boxes) for boxes, _, _ in again] == [6, 1, 0]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_work_in_small_parts_gives_the_same(shared: Path, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = picture_of(shared, "group_6", 320)
+    pictures = [group, np.ascontiguousarray(group[::-1]), group]
+    at_once = engine(device, 30).detect(pictures)
+    for name, small in {"_BYTES": 1, "_PAIRS": 1, "_RNET_BATCH": 5, "_ONET_BATCH": 3}.items():
+        monkeypatch.setattr(gpu, name, small)
+    for found, wanted in zip(engine(device, 30).detect(pictures), at_once, strict=True):
+        for some, same in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(some, same, atol=0.01)
+
+
+def test_full_precision_is_asked_for_and_given_back() -> None:
+    def precision() -> tuple[str, str]:
+        return torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision  # type: ignore[attr-defined]
+
+    before = precision()
+    with gpu._in_float32():
+        assert precision() == ("ieee", "ieee")
+    assert precision() == before
+
+
+def test_a_frame_without_pixels_has_no_face() -> None:
+    assert [len(part) for part in engine("cpu", 20).detect([np.zeros((0, 40, 3), np.uint8)])[0]] == [0, 0, 0]
+
+
+def test_batches_have_few_sizes() -> None:
+    sizes = {gpu._round_up(count) for count in range(2049)}
+    assert all(gpu._round_up(count) >= max(1, count) for count in range(2049))
+    assert len(sizes) < 20
 
 
 @settings(max_examples=15, deadline=None)
@@ -132,16 +166,20 @@ def test_suppression_among_neighbours_is_torchvisions_on_each_level(
     height: int, width: int, size: int, seed: int
 ) -> None:
     """With every cell a candidate, whatever could overlap does."""
-    levels = tuple(pyramid(height, width, size))
-    grid = _grid(levels, "cpu")
+    levels = pyramid(height, width, size)
+    counts = [((level.height - 1) // 2 - 4) * ((level.width - 1) // 2 - 4) for level in levels]
+    if not levels:
+        return
+    cells = _Cells(levels, torch.device("cpu"))
     random = np.random.default_rng(seed)
-    scores = torch.from_numpy(random.integers(1, 40, (1, len(grid.boxes))).astype(np.float32))
+    scores = torch.from_numpy(random.integers(1, 40, (1, sum(counts))).astype(np.float32))
     frame, cell = (scores > 0).nonzero(as_tuple=True)
-    kept = _suppress_near(grid, scores, frame, cell)
-    first, wanted = 0, []
-    for level in levels:
-        cells = ((level.height - 1) // 2 - 4) * ((level.width - 1) // 2 - 4)
-        part = slice(first, first + cells)
-        wanted += sorted((first + nms(grid.boxes[part], scores[0, part], 0.5)).tolist())
-        first += cells
+    kept = _suppress_near(cells, scores, frame, cell)
+    boxes, first, wanted = cells.boxes(*cells.places(cell)), 0, []
+    for level, count in zip(levels, counts, strict=True):
+        part = slice(first, first + count)
+        assert (boxes[part][:, :2] >= 0).all()
+        assert float(boxes[part].max()) <= (max(level.width, level.height) + CELL) / level.scale
+        wanted += sorted((first + nms(boxes[part], scores[0, part], 0.5)).tolist())
+        first += count
     assert kept.nonzero()[:, 0].tolist() == wanted

@@ -7,9 +7,11 @@ once per candidate. Torch tells no device apart here, so the same code runs, slo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +23,31 @@ from risa_ray.vision.mtcnn.pyramid import CELL, Level, pyramid
 from risa_ray.vision.mtcnn.stages import StageClock
 from risa_ray.vision.workers import Workers
 
-_PIXELS = 64_000_000
-"""Of frames that are looked at together; what is held on the card is some 60 bytes for each."""
+_BYTES = 4 * 2**30
+"""On the card, for the frames that are looked at together."""
+_TABLE, _FINEST = 42, 104
+"""Bytes that a pixel of a frame takes while its table is made, and a pixel of the finest level while P-Net runs."""
+_PAIRS = 100_000_000
+"""Pairs of boxes, at some 24 bytes each, that are compared at a time."""
 _RNET_BATCH, _ONET_BATCH = 8192, 2048
 _REACH = 2
 """Cells of one level this far apart, or less, may overlap by more than a half; others cannot. Sides are 11 / scale
 pixels and cells 2 / scale apart, each rounded by less than one: at 3 the overlap is (5 + scale) / (17 - scale) at most,
 and scale at most 1."""
+
+
+@contextmanager
+def _in_float32() -> Iterator[None]:
+    """TF32, torch's default for convolutions, would round what enters them to 10 bits."""
+    kinds: tuple[Any, ...] = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
+    before = [kind.fp32_precision for kind in kinds]
+    try:
+        for kind in kinds:
+            kind.fp32_precision = "ieee"
+        yield
+    finally:
+        for kind, precision in zip(kinds, before, strict=True):
+            kind.fp32_precision = precision
 
 
 class GpuMtcnn:
@@ -56,55 +76,55 @@ class GpuMtcnn:
     def _in_batches(self, frames: Sequence[Image], expected: Sequence[Floats] | None) -> list[Found]:
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for number, frame in enumerate(frames):
-            by_shape.setdefault(frame.shape, []).append(number)
+            # Nothing that is expected is nothing to do.
+            if frame.size and (expected is None or len(expected[number])):
+                by_shape.setdefault(frame.shape, []).append(number)
         found: dict[int, Found] = {}
         for (height, width, _), numbers in by_shape.items():
-            several = max(1, _PIXELS // (height * width))
+            several = self._at_a_time(height, width)
             for first in range(0, len(numbers), several):
                 part = numbers[first : first + several]
                 boxes = None if expected is None else [expected[i] for i in part]
                 found.update(zip(part, self._batch([frames[i] for i in part], boxes), strict=True))
-        return [found[number] for number in range(len(frames))]
+        return [found.get(number) or _distinct(torch.empty(0, 15)) for number in range(len(frames))]
+
+    def _at_a_time(self, height: int, width: int) -> int:
+        finest = [level.height * level.width for level in pyramid(height, width, self._min_face_size)[:1]]
+        return max(1, _BYTES // (_TABLE * height * width + _FINEST * sum(finest)))
 
     def _batch(self, frames: list[Image], expected: list[Floats] | None) -> list[Found]:
-        # TF32 would round what enters a convolution to 10 bits.
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            with self.clock.time("upload"):
-                batch = _Batch(self._uploaded(frames))
-            boxes = self._anywhere(batch) if expected is None else self._about(batch, expected)
+        with torch.inference_mode(), _in_float32():
+            boxes, batch = self._anywhere(frames) if expected is None else self._about(frames, expected)
             with self.clock.time("locate"):
                 return self._locate(batch, _Boxes(boxes.frame, _squared(boxes.corners)))
 
-    def _anywhere(self, batch: _Batch) -> _Boxes:
+    def _anywhere(self, frames: list[Image]) -> tuple[_Boxes, _Batch]:
         """First and second stage."""
         with self.clock.time("propose"):
+            batch = _Batch(self._uploaded(frames))
             squares = self._propose(batch)
-        boxes, moves, scores = self._screen(batch, squares)
-        pick = _suppress(boxes, scores, 0.7, batch.frames)
-        boxes = boxes.some(pick)
-        return _Boxes(boxes.frame, _moved(boxes.corners, moves[pick]))
+        with self.clock.time("screen"):
+            boxes, moves, scores = self._screen(batch, squares)
+            pick = _suppress(boxes, scores, 0.7, batch.frames)
+            boxes = boxes.some(pick)
+            return _Boxes(boxes.frame, _moved(boxes.corners, moves[pick])), batch
 
-    def _about(self, batch: _Batch, expected: list[Floats]) -> _Boxes:
+    def _about(self, frames: list[Image], expected: list[Floats]) -> tuple[_Boxes, _Batch]:
         """Second stage alone, on squares about where faces are expected."""
-        boxes, moves, scores = self._screen(batch, self._boxes([around(several) for several in expected]))
-        # Moved before they are compared: R-Net moves all squares about a face to it, and few are left.
-        boxes = _Boxes(boxes.frame, _moved(boxes.corners, moves))
-        return boxes.some(_suppress(boxes, scores, 0.7, batch.frames))
+        with self.clock.time("screen"):
+            batch = _Batch(self._uploaded(frames))
+            boxes, moves, scores = self._screen(batch, self._boxes([around(several) for several in expected]))
+            # Moved before they are compared: R-Net moves all squares about a face to it, and few are left.
+            boxes = _Boxes(boxes.frame, _moved(boxes.corners, moves))
+            return boxes.some(_suppress(boxes, scores, 0.7, batch.frames)), batch
 
     def _uploaded(self, frames: list[Image]) -> Tensor:
         """The frames on the card, uint8 (n, H, W, 3)."""
-        there = self._device.type != "cpu"
-        staged = torch.empty((len(frames), *frames[0].shape), dtype=torch.uint8, pin_memory=there)
-        uploaded = torch.empty_like(staged, device=self._device, pin_memory=False) if there else staged
+        pinned = self._device.type != "cpu"  # a card fetches from there by itself
+        staged = torch.empty((len(frames), *frames[0].shape), dtype=torch.uint8, pin_memory=pinned)
         room = staged.numpy()
-
-        def upload(number: int) -> None:
-            np.copyto(room[number], frames[number])
-            if there:
-                uploaded[number].copy_(staged[number], non_blocking=True)
-
-        self._workers.map(upload, range(len(frames)))
-        return uploaded
+        self._workers.map(lambda number: np.copyto(room[number], frames[number]), range(len(frames)))
+        return staged.to(self._device, non_blocking=True)
 
     def _boxes(self, frames: list[Floats]) -> _Boxes:
         counts = [len(boxes) for boxes in frames]
@@ -119,28 +139,27 @@ class GpuMtcnn:
         answers = [self._pnet(batch.level(level)) for level in levels]
         moves = torch.cat([move.flatten(2) for move, _ in answers], 2)
         scores = torch.cat([score[:, 1].flatten(1) for _, score in answers], 1)
-        grid = _grid(tuple(levels), str(self._device))
+        cells = _Cells(levels, self._device)
         frame, cell = (scores >= THRESHOLDS[0]).nonzero(as_tuple=True)
         # Candidates of a level come by frame, row and column, as in facenet-pytorch, which settles ties.
-        kept = _suppress_near(grid, scores, frame, cell)
+        kept = _suppress_near(cells, scores, frame, cell).nonzero()[:, 0]
         frame, cell = frame[kept], cell[kept]
-        pick = _suppress(_Boxes(frame, grid.boxes[cell]), scores[frame, cell], 0.7, batch.frames)
-        frame, cell = frame[pick], cell[pick]
-        corners = grid.boxes[cell]
+        corners = cells.boxes(*cells.places(cell))
+        pick = _suppress(_Boxes(frame, corners), scores[frame, cell], 0.7, batch.frames)
+        frame, cell, corners = frame[pick], cell[pick], corners[pick]
         sides = corners[:, 2:] - corners[:, :2]
         return _Boxes(frame, _squared(corners + moves[frame, :, cell] * torch.cat([sides, sides], 1)))
 
     def _screen(self, batch: _Batch, boxes: _Boxes) -> tuple[_Boxes, Tensor, Tensor]:
         """Second stage: the squares that R-Net takes for faces, how it moves them, and their probabilities."""
-        with self.clock.time("screen"):
-            inside, (moves, scores) = batch.see(boxes, self._rnet, 24, _RNET_BATCH)
-            keep = inside & (scores[:, 1] > THRESHOLDS[1])
-            return boxes.some(keep), moves[keep], scores[keep, 1]
+        inside, (moves, scores) = batch.see(boxes, self._rnet, 24, _RNET_BATCH)
+        keep = (inside & (scores[:, 1] > THRESHOLDS[1])).nonzero()[:, 0]
+        return boxes.some(keep), moves[keep], scores[keep, 1]
 
     def _locate(self, batch: _Batch, boxes: _Boxes) -> list[Found]:
         """Third stage: the faces in squares, by frame."""
         inside, (moves, points, scores) = batch.see(boxes, self._onet, 48, _ONET_BATCH)
-        keep = inside & (scores[:, 1] > THRESHOLDS[2])
+        keep = (inside & (scores[:, 1] > THRESHOLDS[2])).nonzero()[:, 0]
         corners, moves, points = boxes.corners[keep], moves[keep], points[keep]
         sides = corners[:, 2:] - corners[:, :2] + 1
         landmarks = torch.stack(
@@ -174,7 +193,7 @@ class _Boxes:
     corners: Tensor
 
     def some(self, which: Tensor) -> _Boxes:
-        """Those of the numbers, or of the mask, `which`."""
+        """Those of the numbers `which`."""
         return _Boxes(self.frame[which], self.corners[which])
 
 
@@ -215,13 +234,13 @@ class _Batch:
         ends = torch.minimum(ends[:, 2:].clamp(min=0), limit)
         inside = (ends > begins).all(1)
         ends = torch.maximum(ends, begins)
-        if not len(begins):  # which the networks cannot take
-            return inside, [answer[:0] for answer in network(torch.zeros((1, 3, side, side), device=inside.device))]
-        parts = range(0, len(begins), at_a_time)
-        answers = [
-            network(self._cut(boxes.frame[part], begins[part], ends[part], side))
-            for part in (slice(first, first + at_a_time) for first in parts)
-        ]
+        answers = []
+        for first in range(0, max(1, len(begins)), at_a_time):
+            part = slice(first, first + at_a_time)
+            pictures = self._cut(boxes.frame[part], begins[part], ends[part], side)
+            # A few sizes of batches: the card plans its work for each size anew, and keeps the plans.
+            blank = pictures.new_zeros((_round_up(len(pictures)) - len(pictures), 3, side, side))
+            answers.append([answer[: len(pictures)] for answer in network(torch.cat([pictures, blank]))])
         return inside, [torch.cat(several) for several in zip(*answers, strict=True)]
 
     def _cut(self, frame: Tensor, begins: Tensor, ends: Tensor, side: int) -> Tensor:
@@ -248,53 +267,63 @@ def _normal(sums: Tensor, counts: Tensor) -> Tensor:
     return (sums / counts.clamp(min=1) - 127.5) * 0.0078125
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """The cells of P-Net's answers on all levels, one after the other.
-
-    Attributes:
-        boxes: float32 (cells, 4), what each sees, in pixels of the frame.
-        near: int64 (cells, 24), the cells about each that it may overlap; itself where there is none.
-    """
-
-    boxes: Tensor
-    near: Tensor
+def _round_up(count: int) -> int:
+    """The next power of two, from 512 on the next multiple of 256; 1 at least."""
+    return -(-count // 256) * 256 if count > 256 else 1 << max(0, count - 1).bit_length()
 
 
-@cache
-def _grid(levels: tuple[Level, ...], device: str) -> _Grid:
-    boxes, near, first = [], [], 0
-    steps = torch.arange(-_REACH, _REACH + 1)
-    dy, dx = (d.flatten() for d in torch.meshgrid(steps, steps, indexing="ij"))
-    others = (dy != 0) | (dx != 0)
-    dy, dx = dy[others], dx[others]
-    for level in levels:
-        rows, columns = (level.height - 1) // 2 - 4, (level.width - 1) // 2 - 4
-        y, x = (c.reshape(-1, 1) for c in torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"))
-        corner, scale = torch.cat([x, y], 1) * 2, torch.tensor(level.scale, dtype=torch.float32)
+class _Cells:
+    """The cells of P-Net's answers on all levels, numbered one level after the other, row by row."""
+
+    def __init__(self, levels: list[Level], device: torch.device) -> None:
+        sizes = [((level.height - 1) // 2 - 4, (level.width - 1) // 2 - 4) for level in levels]
+        self._rows, self._columns = torch.tensor(sizes, device=device).unbind(1)
+        self._ends = (self._rows * self._columns).cumsum(0)
+        self._scales = torch.tensor([level.scale for level in levels], dtype=torch.float32, device=device)
+
+    def places(self, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Level, row and column of cells int64 (n,)."""
+        level = torch.bucketize(cell, self._ends, right=True)
+        columns = self._columns[level]
+        within = cell - (self._ends - self._rows * self._columns)[level]
+        return level, within // columns, within % columns
+
+    def boxes(self, level: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        """What cells see, float32 (..., 4) in pixels of the frame."""
+        corner, scale = torch.stack([column, row], -1) * 2, self._scales[level][..., None]
         # In float32, as in facenet-pytorch.
-        boxes.append(torch.cat([((corner + 1) / scale).floor(), ((corner + CELL) / scale).floor()], 1))
-        there = (y + dy >= 0) & (y + dy < rows) & (x + dx >= 0) & (x + dx < columns)
-        near.append(first + torch.where(there, (y + dy) * columns + x + dx, y * columns + x))
-        first += rows * columns
-    return _Grid(torch.cat(boxes).to(device), torch.cat(near).to(device))
+        return torch.cat([((corner + 1) / scale).floor(), ((corner + CELL) / scale).floor()], -1)
+
+    def near(self, level: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The 24 cells (n, 24) about each that it may overlap: whether there is one, its number, and its box."""
+        steps = torch.arange(-_REACH, _REACH + 1, device=level.device)
+        down, right = (d.flatten() for d in torch.meshgrid(steps, steps, indexing="ij"))
+        others = [i for i in range(len(down)) if i != len(down) // 2]
+        rows, columns = row[:, None] + down[others], column[:, None] + right[others]
+        level = level[:, None]
+        there = (rows >= 0) & (rows < self._rows[level]) & (columns >= 0) & (columns < self._columns[level])
+        first = (self._ends - self._rows * self._columns)[level]
+        number = torch.where(there, first + rows * self._columns[level] + columns, 0)
+        return there, number, self.boxes(level.expand_as(rows), rows, columns)
 
 
-def _suppress_near(grid: _Grid, scores: Tensor, frame: Tensor, cell: Tensor) -> Tensor:
-    """Greedy suppression of candidates on their own level at an overlap of 0.5; which are kept, (n,).
+def _suppress_near(cells: _Cells, scores: Tensor, frame: Tensor, cell: Tensor) -> Tensor:
+    """Greedy suppression of candidates on their own level at an overlap of 0.5; which are kept, bool (n,).
 
     Args:
         scores: float32 (frames, cells).
         frame, cell: int64 (n,), the candidates.
     """
-    near = grid.near[cell]
-    mine, theirs = scores[frame, cell][:, None], scores[frame[:, None], near]
-    before = (theirs > mine) | ((theirs == mine) & (near < cell[:, None]))
-    over = before & (_overlap_of(grid.boxes[cell][:, None], grid.boxes[near]) > 0.5)
+    places = cells.places(cell)
+    there, near, boxes = cells.near(*places)
+    frames = frame[:, None]
+    mine, theirs = scores[frame, cell][:, None], scores[frames, near]
+    before = there & ((theirs > mine) | ((theirs == mine) & (near < cell[:, None])))
+    over = before & (_overlap_of(cells.boxes(*places)[:, None], boxes) > 0.5)
     alive = torch.zeros_like(scores, dtype=torch.bool)
     alive[frame, cell] = True
     while True:
-        kept = ~(over & alive[frame[:, None], near]).any(1)
+        kept = ~(over & alive[frames, near]).any(1)
         if torch.equal(kept, alive[frame, cell]):
             return kept
         alive[frame, cell] = kept
@@ -314,8 +343,10 @@ def _suppress(boxes: _Boxes, scores: Tensor, threshold: float, frames: int) -> T
     corners = torch.zeros((frames, most, 4), device=order.device)
     there = torch.zeros((frames, most), dtype=torch.bool, device=order.device)
     corners[frame, place], there[frame, place] = boxes.corners[order], True
-    kept = _greedy(_overlap(corners, corners) > threshold, there)
-    return order[kept[frame, place]]
+    several = max(1, _PAIRS // max(1, most**2))
+    parts = zip(corners.split(several), there.split(several), strict=True)
+    kept = torch.cat([_greedy(_overlap(part, part) > threshold, in_part) for part, in_part in parts])
+    return order[kept[frame, place].nonzero()[:, 0]]
 
 
 def _greedy(over: Tensor, there: Tensor) -> Tensor:

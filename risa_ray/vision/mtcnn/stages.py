@@ -19,10 +19,12 @@ class StageClock:
     def time(self, stage: str) -> Iterator[None]:
         """Add what the body takes."""
         began = time.perf_counter()
-        yield
-        took = time.perf_counter() - began
-        with self._lock:
-            self._seconds[stage] = self._seconds.get(stage, 0.0) + took
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - began
+            with self._lock:
+                self._seconds[stage] = self._seconds.get(stage, 0.0) + took
 
     @property
     def seconds(self) -> dict[str, float]:
