@@ -13,7 +13,7 @@ import numpy.typing as npt
 from risa_ray.frames import Image
 from risa_ray.vision.cpu_runtime import compile_for_cpu, from_torch
 from risa_ray.vision.mtcnn.boxes import THRESHOLDS, Floats, Found, around, moved, squared
-from risa_ray.vision.mtcnn.kernels import cut, propose, suppress
+from risa_ray.vision.mtcnn.kernels import cut, propose, suppress, winograd
 from risa_ray.vision.mtcnn.pyramid import CELL, Level, pyramid
 from risa_ray.vision.mtcnn.stages import StageClock
 from risa_ray.vision.workers import Workers
@@ -178,6 +178,8 @@ def _networks(threads: int) -> tuple[tuple[Floats, ...], _Network, _Network]:
     score, score_bias = state["conv4_1.weight"][:, :, 0, 0], state["conv4_1.bias"]
     heads = np.concatenate([score[1:] - score[:1], state["conv4_2.weight"][:, :, 0, 0]])
     head_bias = np.concatenate([score_bias[1:] - score_bias[:1], state["conv4_2.bias"]])
+    for name in ("conv2.weight", "conv3.weight"):
+        state[name] = winograd(state[name])
     layers = [state[name] for i in "123" for name in (f"conv{i}.weight", f"conv{i}.bias", f"prelu{i}.weight")]
     weights = tuple(np.ascontiguousarray(a, np.float32) for a in (*layers, heads, head_bias))
     rnet, onet = _Network(RNet().eval(), 24, 32, threads), _Network(ONet().eval(), 48, 8, threads)

@@ -140,14 +140,99 @@ def _convolve_row(
             out[o + 1, slot, x] = v if v > 0 else v * slope1
 
 
+_LANES = 16
+"""Numbers that a register holds at most, and a cache line: rows are as many of these as they need and begin with one,
+which makes the loops a third faster. What lies behind a row's last column is computed too and never read."""
+
+
 @_compiled
-def _pool_row(rows: Floats, out: Floats, slot: int) -> None:
-    """One row of 2x2 max pooling of rows float32 (channels, 2, 2 * W) to `out` (channels, slots, W)."""
+def _whole(columns: int) -> int:
+    """The columns that a row has room for."""
+    return -(-columns // _LANES) * _LANES
+
+
+@_compiled
+def _aligned(size: int) -> Floats:
+    """Zeros that begin with a cache line."""
+    room = np.zeros(size + _LANES, np.float32)
+    start = (-room.ctypes.data % (4 * _LANES)) // 4
+    return room[start : start + size]
+
+
+def winograd(weights: Floats) -> Floats:
+    """The weights of a 3x3 convolution (out, in, 3, 3) as `_multiply_row` takes them, (out, in, 4, 3).
+
+    F(2, 3) along the row: two outputs of three taps from four products and not six (Winograd 1980; Lavin and Gray
+    2016), an input row being transformed once for all channels out.
+    """
+    left, middle, right = weights[..., 0], weights[..., 1], weights[..., 2]
+    kinds: list[npt.NDArray[Any]] = [left, (left + middle + right) / 2, (left - middle + right) / 2, right]
+    return np.ascontiguousarray(np.stack(kinds, 2), np.float32)
+
+
+@_compiled
+def _transform_row(rows: Floats, slot: int, out: Floats, out_slot: int) -> None:
+    """A row of float32 (channels, slots, >= 2 * T + 2) as `_multiply_row` takes it: (channels, 4, slots, T)."""
     for c in range(out.shape[0]):
-        for x in range(out.shape[2]):
+        for t in range(out.shape[3]):
+            d0, d1, d2, d3 = (
+                rows[c, slot, 2 * t],
+                rows[c, slot, 2 * t + 1],
+                rows[c, slot, 2 * t + 2],
+                rows[c, slot, 2 * t + 3],
+            )
+            out[c, 0, out_slot, t] = d0 - d2
+            out[c, 1, out_slot, t] = d1 + d2
+            out[c, 2, out_slot, t] = d2 - d1
+            out[c, 3, out_slot, t] = d1 - d3
+
+
+@_compiled
+def _multiply_row(
+    rows: Floats, first: int, weights: Floats, bias: Floats, slope: Floats, sums: Floats, out: Floats, slot: int
+) -> None:
+    """One row of a 3x3 convolution and its PReLU, from rows and weights that are transformed.
+
+    Args:
+        rows: float32 (in, 4, 3, T), a ring of three rows of which `first` is the uppermost.
+        weights, bias, slope: (out, in, 4, 3), (out,), (out,); the number of channels that come out is a multiple of 4.
+        sums: room for (4, 4, T).
+        out: float32 (out, slots, >= 2 * T); row `slot` is written.
+    """
+    i, j, k = first, (first + 1) % 3, (first + 2) % 3
+    for o in range(0, weights.shape[0], 4):
+        sums[:] = 0
+        for c in range(weights.shape[1]):
+            for n in range(4):
+                # Four channels out at a time use each number loaded four times, and their weights stay in registers.
+                a0, a1, a2 = weights[o, c, n, 0], weights[o, c, n, 1], weights[o, c, n, 2]
+                b0, b1, b2 = weights[o + 1, c, n, 0], weights[o + 1, c, n, 1], weights[o + 1, c, n, 2]
+                c0, c1, c2 = weights[o + 2, c, n, 0], weights[o + 2, c, n, 1], weights[o + 2, c, n, 2]
+                d0, d1, d2 = weights[o + 3, c, n, 0], weights[o + 3, c, n, 1], weights[o + 3, c, n, 2]
+                for t in range(rows.shape[3]):
+                    v0, v1, v2 = rows[c, n, i, t], rows[c, n, j, t], rows[c, n, k, t]
+                    sums[0, n, t] += a0 * v0 + a1 * v1 + a2 * v2
+                    sums[1, n, t] += b0 * v0 + b1 * v1 + b2 * v2
+                    sums[2, n, t] += c0 * v0 + c1 * v1 + c2 * v2
+                    sums[3, n, t] += d0 * v0 + d1 * v1 + d2 * v2
+        for p in range(4):
+            bias_p, slope_p = bias[o + p], slope[o + p]
+            for t in range(rows.shape[3]):
+                m1, m2 = sums[p, 1, t], sums[p, 2, t]
+                left = bias_p + sums[p, 0, t] + m1 + m2
+                right = bias_p + m1 - m2 - sums[p, 3, t]
+                out[o + p, slot, 2 * t] = left if left > 0 else left * slope_p
+                out[o + p, slot, 2 * t + 1] = right if right > 0 else right * slope_p
+
+
+@_compiled
+def _pool_row(rows: Floats, out: Floats) -> None:
+    """One row of 2x2 max pooling of rows float32 (channels, 2, 2 * W) to `out` (channels, 1, >= W)."""
+    for c in range(out.shape[0]):
+        for x in range(rows.shape[2] // 2):
             upper = max(rows[c, 0, 2 * x], rows[c, 0, 2 * x + 1])
             lower = max(rows[c, 1, 2 * x], rows[c, 1, 2 * x + 1])
-            out[c, slot, x] = max(upper, lower)
+            out[c, 0, x] = max(upper, lower)
 
 
 @_compiled
@@ -157,11 +242,12 @@ def _collect_row(
     bias: Floats,
     threshold: float,
     row: int,
+    width: int,
     logit: Floats,
     found: Floats,
     count: int,
 ) -> int:
-    """Enter the cells of a row, features float32 (32, 1, W), that may be faces; how many are entered then."""
+    """Enter the cells of a row, features float32 (32, 1, >= width), that may be faces; how many are entered then."""
     for x in range(len(logit)):
         logit[x] = bias[0]
     for c in range(features.shape[0]):
@@ -170,7 +256,7 @@ def _collect_row(
             logit[x] += weight * features[c, 0, x]
     # A cell this far below the threshold needs no closer look.
     least = np.float32(math.log(threshold / (1 - threshold)) - 1e-3)
-    for x in range(len(logit)):
+    for x in range(width):
         if logit[x] < least:
             continue
         probability = np.float32(1) / (np.float32(1) + np.float32(math.exp(-logit[x])))
@@ -213,7 +299,8 @@ def propose(
         height, width: of the level, at least 12.
         top, bottom: rows of P-Net's answer, of (height - 2 + 1) // 2 - 4 in all.
         threshold: least probability of a face.
-        w1, b1, s1 to w3, b3, s3: the convolutions and the slopes of their PReLUs.
+        w1, b1, s1 to w3, b3, s3: the convolutions, the second's and the third's weights as `winograd` gives them, and
+            the slopes of their PReLUs.
         heads, head_bias: (5, 32) and (5,): the face's logit over the other's, then the four numbers that move the box.
 
     Returns:
@@ -226,13 +313,18 @@ def propose(
     pooled_width = (width - 1) // 2
     second_width, answer_width = pooled_width - 2, pooled_width - 4
     sums = np.empty(3 * frame_width + 3, np.int32)
-    level = np.empty((3, 3, width), np.float32)
-    # A column more than there may be: the pooling's last window may have but one.
-    first = np.full((w1.shape[0], 2, 2 * pooled_width), -np.inf, np.float32)
-    pooled = np.empty((w1.shape[0], 3, pooled_width), np.float32)
-    second = np.empty((w2.shape[0], 3, second_width), np.float32)
-    third = np.empty((w3.shape[0], 1, answer_width), np.float32)
-    logit = np.empty(answer_width, np.float32)
+    first_width = _whole(width - 2)
+    level = _aligned(9 * (first_width + _LANES)).reshape((3, 3, first_width + _LANES))
+    first = _aligned(w1.shape[0] * 2 * first_width).reshape((w1.shape[0], 2, first_width))
+    second_pairs, answer_pairs = _whole((second_width + 1) // 2), _whole((answer_width + 1) // 2)
+    row = _whole(2 * second_pairs + 2)
+    pooled = _aligned(w1.shape[0] * row).reshape((w1.shape[0], 1, row))
+    pooled_ring = _aligned(w1.shape[0] * 12 * second_pairs).reshape((w1.shape[0], 4, 3, second_pairs))
+    second = _aligned(w2.shape[0] * row).reshape((w2.shape[0], 1, row))
+    second_ring = _aligned(w2.shape[0] * 12 * answer_pairs).reshape((w2.shape[0], 4, 3, answer_pairs))
+    third = _aligned(w3.shape[0] * 2 * answer_pairs).reshape((w3.shape[0], 1, 2 * answer_pairs))
+    products = _aligned(16 * second_pairs).reshape((4, 4, second_pairs))
+    logit = _aligned(2 * answer_pairs)
     found = np.empty((max(1, bottom - top) * answer_width, 7), np.float32)
     count, fetched = 0, 2 * top
     for row in range(top, bottom + 4):
@@ -245,13 +337,17 @@ def propose(
                 upper, lower = row_begin[fetched], row_end[fetched]
                 _average_row(pixels, upper, lower, 0, frame_width, begin, end, inverse, sums, level, fetched % 3)
                 fetched += 1
-            _convolve_row(level, y % 3, w1, b1, s1, first, half, width - 2)
-        _pool_row(first, pooled, row % 3)
+            _convolve_row(level, y % 3, w1, b1, s1, first, half, first_width)
+            # The pooling's last window may have but one column.
+            first[:, half, width - 2 : 2 * pooled_width] = -np.inf
+        _pool_row(first, pooled)
+        _transform_row(pooled, 0, pooled_ring, row % 3)
         if row >= top + 2:
-            _convolve_row(pooled, (row - 2) % 3, w2, b2, s2, second, (row - 2) % 3, second_width)
+            _multiply_row(pooled_ring, (row - 2) % 3, w2, b2, s2, products, second, 0)
+            _transform_row(second, 0, second_ring, (row - 2) % 3)
         if row >= top + 4:
-            _convolve_row(second, (row - 4) % 3, w3, b3, s3, third, 0, answer_width)
-            count = _collect_row(third, heads, head_bias, threshold, row - 4, logit, found, count)
+            _multiply_row(second_ring, (row - 4) % 3, w3, b3, s3, products, third, 0)
+            count = _collect_row(third, heads, head_bias, threshold, row - 4, answer_width, logit, found, count)
     return found[:count].copy()
 
 
