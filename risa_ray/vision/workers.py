@@ -14,6 +14,7 @@ class Workers:
     """Up to `threads` jobs at a time. Not to be called from a job of its own, which would wait for itself."""
 
     def __init__(self, threads: int) -> None:
+        self.threads = threads
         self._pool = ThreadPoolExecutor(threads, "vision") if threads > 1 else None
 
     def map(self, work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:

@@ -121,7 +121,9 @@ def _see(frame: Image, boxes: Floats, network: _Network, share: Workers) -> tupl
     ends = np.minimum(ends[:, 2:], (width, height))
     inside = (ends > begins).all(1)
     pixels = np.concatenate([begins, ends], 1)[inside]
-    parts = [pixels[i : i + network.batch] for i in range(0, len(pixels), network.batch)]
+    # As many parts for each thread, and all of like size, so that none waits for another.
+    rounds = -(-len(pixels) // (network.batch * share.threads))
+    parts = [part for part in np.array_split(pixels, max(1, rounds * share.threads)) if len(part)]
     answers = share.map(lambda part: network(cut(frame, part, network.side)), parts) or [network.nothing]
     return boxes[inside], [np.concatenate(several) for several in zip(*answers, strict=True)]
 
