@@ -96,7 +96,7 @@ class CameraConfig(Model):
     max_staleness_s: float = Field(default=0.5, gt=0)
     detector: Detector = "mtcnn"
     min_face_size: int = Field(default=40, ge=12, description="in pixels of the analysed picture")
-    detect_every: int = Field(default=1, ge=1, description="frames from one full detection to the next")
+    detect_every: int = Field(default=1, ge=1, description="frames from one full detection to the next, at most")
     max_width: int | None = Field(default=None, ge=64, description="wider pictures are reduced before analysis")
     start: datetime | None = Field(default=None, description="capture time of a file's first frame, with its zone")
     realtime: bool = Field(default=False, description="play a file at its own speed, as if it were live")

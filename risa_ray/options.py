@@ -11,7 +11,7 @@ Events = Annotated[str | None, typer.Option("--events", help="JSON lines of figu
 DetectorName = Annotated[str, typer.Option("--detector", help="mtcnn, haar or dlib.")]
 Device = Annotated[str, typer.Option(help="cpu, auto or cuda.")]
 DetectEvery = Annotated[
-    int, typer.Option(help="Frames from one full detection to the next; between them faces are followed.", min=1)
+    int, typer.Option(help="Frames from one full detection to the next at most; faces are followed between.", min=1)
 ]
 MinFace = Annotated[int, typer.Option("--min-face-size", help="Smallest face looked for, in pixels.")]
 Fps = Annotated[float | None, typer.Option("--sampling-fps", help="Frames per second analysed; default: all.")]

@@ -123,7 +123,7 @@ def bench_detectors(
         if runs:
             resized = [[(pts, _resized(p, size)) for pts, p in run] for run in runs]
             speed = rows[REFERENCE]["frames_per_s"]
-            rows[f"{_OURS}, every {detect_every}"] = _tracked(resized, ours, detect_every, repeats, speed)
+            rows[f"{_OURS}, detect_every {detect_every}"] = _tracked(resized, ours, detect_every, repeats, speed)
         sizes[name] = rows
     return {
         "what": "detectors",

@@ -16,6 +16,7 @@ from facenet_pytorch.models.mtcnn import PNet
 from facenet_pytorch.models.utils.detect_face import batched_nms_numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from noise import noise
 from torch.nn import functional
 from torchvision.ops import nms
 
@@ -23,8 +24,9 @@ from risa_ray.benchmarks.agreement import keeps_contract
 from risa_ray.vision import Faces
 from risa_ray.vision.mtcnn import cpu
 from risa_ray.vision.mtcnn.cpu import CpuMtcnn
-from risa_ray.vision.mtcnn.kernels import cut, propose, suppress
+from risa_ray.vision.mtcnn.kernels import cut, propose
 from risa_ray.vision.mtcnn.pyramid import CELL, pyramid
+from risa_ray.vision.mtcnn.suppression import suppress
 
 Picture = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -47,10 +49,8 @@ def locked(picture: Picture) -> Picture:
     return picture
 
 
-def noise(height: int, width: int, seed: int) -> Picture:
-    """Random patches, so that every level of a pyramid has something to show."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (height // 9 + 1, width // 9 + 1, 3), np.uint8)
-    return locked(np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8))
+def patches(height: int, width: int, seed: int) -> Picture:
+    return locked(noise(height, width, seed))
 
 
 def assert_finds_the_same(picture: Picture, min_face_size: int) -> int:
@@ -98,14 +98,14 @@ def test_finds_what_facenet_pytorch_finds_in_videos(shared: Path, name: str, eve
 @given(st.integers(24, 160), st.integers(24, 160), st.integers(12, 30), st.integers(0, 2**31))
 def test_finds_what_facenet_pytorch_finds_in_anything(height: int, width: int, size: int, seed: int) -> None:
     if pyramid(height, width, size):
-        assert_finds_the_same(noise(height, width, seed), size)
+        assert_finds_the_same(patches(height, width, seed), size)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 2**31))
 def test_parts_are_cut_by_adaptive_average_pooling(height: int, width: int, seed: int) -> None:
     random = np.random.default_rng(seed)
-    picture = noise(height, width, seed)
+    picture = patches(height, width, seed)
     x, y = random.integers(0, (width, height))
     box = [x, y, random.integers(x + 1, width + 1), random.integers(y + 1, height + 1)]
     got = cut(picture, np.array([box, [0, 0, width, height]]), 24)
@@ -118,7 +118,7 @@ def test_parts_are_cut_by_adaptive_average_pooling(height: int, width: int, seed
 @settings(max_examples=10, deadline=None)
 @given(st.integers(12, 100), st.integers(12, 100), st.integers(0, 2**31), st.integers(1, 4))
 def test_proposals_are_those_of_pnet(height: int, width: int, seed: int, parts: int) -> None:
-    picture = noise(2 * height + 1, width + 7, seed)
+    picture = patches(2 * height + 1, width + 7, seed)
     pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float()
     pixels = (functional.interpolate(pixels, (height, width), mode="area") - 127.5) * 0.0078125
     with torch.no_grad():

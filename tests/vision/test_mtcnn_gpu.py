@@ -13,6 +13,7 @@ import torch
 from facenet_pytorch import MTCNN
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from noise import noise
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
@@ -20,8 +21,10 @@ from torchvision.ops import nms
 
 from risa_ray.benchmarks.agreement import keeps_contract
 from risa_ray.vision import Faces
-from risa_ray.vision.mtcnn import gpu
-from risa_ray.vision.mtcnn.gpu import GpuMtcnn, _Batch, _Boxes, _Cells, _suppress, _suppress_near
+from risa_ray.vision.mtcnn import gpu, gpu_suppression
+from risa_ray.vision.mtcnn.gpu import GpuMtcnn
+from risa_ray.vision.mtcnn.gpu_batch import Batch, round_up
+from risa_ray.vision.mtcnn.gpu_suppression import Boxes, Cells, suppress, suppress_near
 from risa_ray.vision.mtcnn.pyramid import CELL, Level, pyramid
 
 Picture = npt.NDArray[np.uint8]
@@ -38,11 +41,6 @@ def picture_of(shared: Path, name: str, side: int) -> Picture:
     picture = np.asarray(Image.open(shared / f"images/{name}.jpg").convert("RGB"))
     factor = side / max(picture.shape)
     return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def noise(height: int, width: int, seed: int) -> Picture:
-    coarse = np.random.default_rng(seed).integers(0, 256, (height // 9 + 1, width // 9 + 1, 3), np.uint8)
-    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -100,8 +98,9 @@ def test_work_in_small_parts_gives_the_same(shared: Path, device: str, monkeypat
     group = picture_of(shared, "group_6", 320)
     pictures = [group, np.ascontiguousarray(group[::-1]), group]
     at_once = engine(device, 30).detect(pictures)
-    for name, small in {"_BYTES": 1, "_PAIRS": 1, "_RNET_BATCH": 5, "_ONET_BATCH": 3}.items():
+    for name, small in {"_BYTES": 1, "_RNET_BATCH": 5, "_ONET_BATCH": 3}.items():
         monkeypatch.setattr(gpu, name, small)
+    monkeypatch.setattr(gpu_suppression, "_PAIRS", 1)
     for found, wanted in zip(engine(device, 30).detect(pictures), at_once, strict=True):
         for some, same in zip(found, wanted, strict=True):
             np.testing.assert_allclose(some, same, atol=0.01)
@@ -122,8 +121,8 @@ def test_a_frame_without_pixels_has_no_face() -> None:
 
 
 def test_batches_have_few_sizes() -> None:
-    sizes = {gpu._round_up(count) for count in range(2049)}
-    assert all(gpu._round_up(count) >= max(1, count) for count in range(2049))
+    sizes = {round_up(count) for count in range(2049)}
+    assert all(round_up(count) >= max(1, count) for count in range(2049))
     assert len(sizes) < 20
 
 
@@ -132,7 +131,7 @@ def test_batches_have_few_sizes() -> None:
 def test_levels_and_parts_are_adaptive_averages(height: int, width: int, side: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     pictures = torch.from_numpy(random.integers(0, 256, (2, height, width, 3), np.uint8))
-    batch, planes = _Batch(pictures), pictures.permute(0, 3, 1, 2).float()
+    batch, planes = Batch(pictures), pictures.permute(0, 3, 1, 2).float()
 
     def wanted(pixels: Tensor, size: tuple[int, int]) -> Tensor:
         return (functional.adaptive_avg_pool2d(pixels, size) - 127.5) * 0.0078125
@@ -157,7 +156,7 @@ def test_suppression_frame_by_frame_is_torchvisions(n: int, frames: int, seed: i
     for number in range(frames):
         mine = (frame == number).nonzero()[:, 0]
         wanted += mine[nms(corners[mine], scores[mine], threshold)].tolist()
-    assert _suppress(_Boxes(frame, corners), scores, threshold, frames).tolist() == wanted
+    assert suppress(Boxes(frame, corners), scores, threshold, frames).tolist() == wanted
 
 
 @settings(max_examples=15, deadline=None)
@@ -170,11 +169,11 @@ def test_suppression_among_neighbours_is_torchvisions_on_each_level(
     counts = [((level.height - 1) // 2 - 4) * ((level.width - 1) // 2 - 4) for level in levels]
     if not levels:
         return
-    cells = _Cells(levels, torch.device("cpu"))
+    cells = Cells(levels, torch.device("cpu"))
     random = np.random.default_rng(seed)
     scores = torch.from_numpy(random.integers(1, 40, (1, sum(counts))).astype(np.float32))
     frame, cell = (scores > 0).nonzero(as_tuple=True)
-    kept = _suppress_near(cells, scores, frame, cell)
+    kept = suppress_near(cells, scores, frame, cell)
     boxes, first, wanted = cells.boxes(*cells.places(cell)), 0, []
     for level, count in zip(levels, counts, strict=True):
         part = slice(first, first + count)
@@ -183,3 +182,9 @@ def test_suppression_among_neighbours_is_torchvisions_on_each_level(
         wanted += sorted((first + nms(boxes[part], scores[0, part], 0.5)).tolist())
         first += count
     assert kept.nonzero()[:, 0].tolist() == wanted
+
+
+def test_sums_over_a_frame_may_wrap_around() -> None:
+    """9.6 million white pixels pass 2^31; no window does."""
+    batch = Batch(torch.full((1, 3000, 3200, 3), 255, dtype=torch.uint8))
+    torch.testing.assert_close(batch.level(Level(0.004, 13, 14)), torch.full((1, 3, 13, 14), (255 - 127.5) / 128))

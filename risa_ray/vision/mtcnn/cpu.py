@@ -13,9 +13,10 @@ import numpy.typing as npt
 from risa_ray.frames import Image
 from risa_ray.vision.cpu_runtime import compile_for_cpu, from_torch
 from risa_ray.vision.mtcnn.boxes import THRESHOLDS, Floats, Found, around, moved, squared
-from risa_ray.vision.mtcnn.kernels import cut, propose, suppress, winograd
+from risa_ray.vision.mtcnn.kernels import cut, propose, winograd
 from risa_ray.vision.mtcnn.pyramid import CELL, Level, pyramid
 from risa_ray.vision.mtcnn.stages import StageClock
+from risa_ray.vision.mtcnn.suppression import suppress
 from risa_ray.vision.workers import Workers
 
 

@@ -2,39 +2,26 @@
 
 A level of the image pyramid is never held: its rows are averaged out of the frame one by one and pass through P-Net's
 layers in rings of three rows, which stay in the processor's caches.
+
+Functions that call each other are in one module: Numba keeps what it has compiled until the file of the caller changes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from risa_ray.vision.mtcnn.compiled import compiled
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def _compiled(function: Function) -> Function:
-    # Sums may be taken in any order and products fused; infinities and NaN keep their meaning.
-    settings: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
-        "fastmath": {"reassoc", "contract", "nsz"},
-    }
-    try:
-        compiled: Function = numba.njit(cache=True, **settings)(function)
-    except RuntimeError:  # no folder may be written to that would keep what is compiled
-        compiled = numba.njit(**settings)(function)
-    return compiled
-
-
-@_compiled
+@compiled
 def _windows(size: int, parts: int) -> tuple[Ints, Ints, Floats]:
     """Adaptive average pooling of `size` pixels to `parts`: where each window begins and ends, and 1 / its length.
 
@@ -48,7 +35,7 @@ def _windows(size: int, parts: int) -> tuple[Ints, Ints, Floats]:
     return begin, end, inverse
 
 
-@_compiled
+@compiled
 def _average_row(
     pixels: Bytes,
     top: int,
@@ -96,7 +83,7 @@ def _average_row(
         out[2, slot, i] = np.float32(np.int32(sums[q + 2] - sums[p + 2])) * weight - np.float32(0.99609375)
 
 
-@_compiled
+@compiled
 def _convolve_row(
     rows: Floats, first: int, weights: Floats, bias: Floats, slope: Floats, out: Floats, slot: int, width: int
 ) -> None:
@@ -145,13 +132,13 @@ _LANES = 16
 which makes the loops a third faster. What lies behind a row's last column is computed too and never read."""
 
 
-@_compiled
+@compiled
 def _whole(columns: int) -> int:
     """The columns that a row has room for."""
     return -(-columns // _LANES) * _LANES
 
 
-@_compiled
+@compiled
 def _aligned(size: int) -> Floats:
     """Zeros that begin with a cache line."""
     room = np.zeros(size + _LANES, np.float32)
@@ -170,7 +157,7 @@ def winograd(weights: Floats) -> Floats:
     return np.ascontiguousarray(np.stack(kinds, 2), np.float32)
 
 
-@_compiled
+@compiled
 def _transform_row(rows: Floats, slot: int, out: Floats, out_slot: int) -> None:
     """A row of float32 (channels, slots, >= 2 * T + 2) as `_multiply_row` takes it: (channels, 4, slots, T)."""
     for c in range(out.shape[0]):
@@ -187,7 +174,7 @@ def _transform_row(rows: Floats, slot: int, out: Floats, out_slot: int) -> None:
             out[c, 3, out_slot, t] = d1 - d3
 
 
-@_compiled
+@compiled
 def _multiply_row(
     rows: Floats, first: int, weights: Floats, bias: Floats, slope: Floats, sums: Floats, out: Floats, slot: int
 ) -> None:
@@ -225,7 +212,7 @@ def _multiply_row(
                 out[o + p, slot, 2 * t + 1] = right if right > 0 else right * slope_p
 
 
-@_compiled
+@compiled
 def _pool_row(rows: Floats, out: Floats) -> None:
     """One row of 2x2 max pooling of rows float32 (channels, 2, 2 * W) to `out` (channels, 1, >= W)."""
     for c in range(out.shape[0]):
@@ -235,7 +222,7 @@ def _pool_row(rows: Floats, out: Floats) -> None:
             out[c, 0, x] = max(upper, lower)
 
 
-@_compiled
+@compiled
 def _collect_row(
     features: Floats,
     heads: Floats,
@@ -272,7 +259,7 @@ def _collect_row(
     return count
 
 
-@_compiled
+@compiled
 def propose(
     image: Bytes,
     height: int,
@@ -351,7 +338,7 @@ def propose(
     return found[:count].copy()
 
 
-@_compiled
+@compiled
 def cut(image: Bytes, boxes: Ints, side: int) -> Floats:
     """Parts of a picture, area-resampled to squares as the networks take them.
 
@@ -376,42 +363,3 @@ def cut(image: Bytes, boxes: Ints, side: int) -> Floats:
             upper, lower = y1 + row_begin[row], y1 + row_end[row]
             _average_row(pixels, upper, lower, x1, x2, begin, end, inverse, sums, out[n], row)
     return out
-
-
-@_compiled
-def suppress(boxes: Floats, order: Ints, threshold: float, of_smaller: bool) -> Ints:
-    """Greedy non-maximum suppression.
-
-    Args:
-        boxes: (n, 4), x1 y1 x2 y2.
-        order: their numbers, the most probable first.
-        threshold: the largest overlap that two kept boxes may have.
-        of_smaller: overlap is the share of the smaller box, of whole pixels with both ends included, as in
-            facenet-pytorch's last step; otherwise intersection over union, as in torchvision.
-
-    Returns:
-        Numbers of the boxes kept, in that order.
-    """
-    n = len(order)
-    one = np.float32(1 if of_smaller else 0)
-    x1, y1, x2, y2 = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
-    area = np.empty(n, np.float32)
-    for i in range(n):
-        x1[i], y1[i], x2[i], y2[i] = boxes[order[i]]
-        area[i] = (x2[i] - x1[i] + one) * (y2[i] - y1[i] + one)
-    out = np.zeros(n, np.uint8)
-    kept = np.empty(n, np.int64)
-    count = 0
-    zero = np.float32(0)
-    for i in range(n):
-        if out[i]:
-            continue
-        kept[count] = order[i]
-        count += 1
-        for j in range(i + 1, n):
-            wide = max(zero, min(x2[i], x2[j]) - max(x1[i], x1[j]) + one)
-            high = max(zero, min(y2[i], y2[j]) - max(y1[i], y1[j]) + one)
-            common = wide * high
-            whole = min(area[i], area[j]) if of_smaller else area[i] + area[j] - common
-            out[j] |= np.float64(common / whole) > threshold
-    return kept[:count].copy()
