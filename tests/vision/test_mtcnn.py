@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from facenet_pytorch import MTCNN
-from facenet_pytorch.models.mtcnn import PNet
+from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from facenet_pytorch.models.utils.detect_face import batched_nms_numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,9 @@ from risa_ray.vision.mtcnn import cpu
 from risa_ray.vision.mtcnn.cpu import CpuMtcnn
 from risa_ray.vision.mtcnn.kernels import cut, propose
 from risa_ray.vision.mtcnn.pyramid import CELL, pyramid
+from risa_ray.vision.mtcnn.refiners import Refiner, onet, rnet
 from risa_ray.vision.mtcnn.suppression import suppress
+from risa_ray.vision.workers import Workers
 
 Picture = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -135,6 +138,25 @@ def test_proposals_are_those_of_pnet(height: int, width: int, seed: int, parts: 
     np.testing.assert_allclose(answer[sure], np.where(probabilities[1] >= 0.1, probabilities[1], 0)[sure], atol=1e-4)
     for x, y, _, *move in cells:
         np.testing.assert_allclose(move, moves[:, int(y), int(x)], atol=1e-4)
+
+
+@pytest.mark.parametrize(("refiner", "network"), [(rnet, RNet), (onet, ONet)])
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 16, 24, 48])
+def test_refiners_answer_as_their_networks_do(
+    refiner: Callable[[], Refiner], network: Callable[[], torch.nn.Module], n: int
+) -> None:
+    n, side = min(n, refiner().batch), refiner().side
+    crops = np.random.default_rng(n).uniform(-1, 1, (n, 3, side, side)).astype(np.float32)
+    with torch.no_grad():
+        *moves, scores = (out.numpy() for out in network().eval()(torch.from_numpy(crops)))
+    seen = refiner()(crops)
+    wanted = np.concatenate([scores[:, 1:], *moves], 1)
+    np.testing.assert_allclose(seen[:, : wanted.shape[1]], wanted, atol=1e-5)
+
+
+def test_a_refiner_answers_several_threads() -> None:
+    crops = np.random.default_rng(0).uniform(-1, 1, (4, 5, 3, 48, 48)).astype(np.float32)
+    assert np.array_equal(np.stack(Workers(4).map(onet(), list(crops))), np.stack([onet()(few) for few in crops]))
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,20 +1,19 @@
-"""MTCNN on a CPU: P-Net in compiled loops, R-Net and O-Net in OpenVINO, the work shared by threads."""
+"""MTCNN on a CPU: its networks in compiled loops, the work shared by threads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from risa_ray.frames import Image
-from risa_ray.vision.cpu_runtime import compile_for_cpu, from_torch
 from risa_ray.vision.mtcnn.boxes import THRESHOLDS, Floats, Found, around, moved, squared
 from risa_ray.vision.mtcnn.kernels import cut, propose, winograd
 from risa_ray.vision.mtcnn.pyramid import CELL, Level, pyramid
+from risa_ray.vision.mtcnn.refiners import Refiner, onet, rnet
 from risa_ray.vision.mtcnn.stages import StageClock
 from risa_ray.vision.mtcnn.suppression import suppress
 from risa_ray.vision.workers import Workers
@@ -25,7 +24,7 @@ class CpuMtcnn:
 
     def __init__(self, min_face_size: int, threads: int) -> None:
         self._min_face_size = min_face_size
-        self._weights, self._rnet, self._onet = _networks(threads)
+        self._weights, self._rnet, self._onet = _pnet(), rnet(), onet()
         self._workers, self._alone = Workers(threads), Workers(1)
         self.clock = StageClock()
 
@@ -87,16 +86,16 @@ class CpuMtcnn:
     def _screen(self, frame: Image, boxes: Floats, share: Workers) -> tuple[Floats, Floats, Floats]:
         """Second stage: the squares (n, 4) that R-Net takes for faces, how it moves them, and their probabilities."""
         with self.clock.time("screen"):
-            boxes, (moves, scores) = _see(frame, boxes, self._rnet, share)
-        keep = scores[:, 1] > np.float32(THRESHOLDS[1])
-        return boxes[keep], moves[keep], scores[keep, 1]
+            boxes, seen = _see(frame, boxes, self._rnet, share)
+        keep = seen[:, 0] > np.float32(THRESHOLDS[1])
+        return boxes[keep], seen[keep, 1:5], seen[keep, 0]
 
     def _locate(self, frame: Image, boxes: Floats, share: Workers) -> Found:
         """Third stage: the faces in squares (n, 4)."""
         with self.clock.time("locate"):
-            boxes, (moves, points, scores) = _see(frame, boxes, self._onet, share)
-        keep = scores[:, 1] > np.float32(THRESHOLDS[2])
-        boxes, scores, moves, points = boxes[keep], scores[keep, 1], moves[keep], points[keep]
+            boxes, seen = _see(frame, boxes, self._onet, share)
+        keep = seen[:, 0] > np.float32(THRESHOLDS[2])
+        boxes, scores, moves, points = boxes[keep], seen[keep, 0], seen[keep, 1:5], seen[keep, 5:]
         sides = boxes[:, 2:] - boxes[:, :2] + 1
         landmarks = np.stack(
             [sides[:, :1] * points[:, :5] + boxes[:, :1] - 1, sides[:, 1:] * points[:, 5:] + boxes[:, 1:2] - 1], 2
@@ -114,7 +113,7 @@ def _locked(frame: Image) -> Image:
     return frame
 
 
-def _see(frame: Image, boxes: Floats, network: _Network, share: Workers) -> tuple[Floats, list[Floats]]:
+def _see(frame: Image, boxes: Floats, network: Refiner, share: Workers) -> tuple[Floats, Floats]:
     """The boxes of which anything lies in the frame, and a network's answers to what is in them."""
     height, width = frame.shape[:2]
     ends = boxes.astype(np.int64)  # towards zero; the first pixel is number 1, as in Matlab
@@ -125,8 +124,8 @@ def _see(frame: Image, boxes: Floats, network: _Network, share: Workers) -> tupl
     # As many parts for each thread, and all of like size, so that none waits for another.
     rounds = -(-len(pixels) // (network.batch * share.threads))
     parts = [part for part in np.array_split(pixels, max(1, rounds * share.threads)) if len(part)]
-    answers = share.map(lambda part: network(cut(frame, part, network.side)), parts) or [network.nothing]
-    return boxes[inside], [np.concatenate(several) for several in zip(*answers, strict=True)]
+    answers = share.map(lambda part: network(cut(frame, part, network.side)), parts)
+    return boxes[inside], np.concatenate([np.empty((0, 15), np.float32), *answers])
 
 
 _STRIP = 100_000
@@ -156,26 +155,10 @@ def _by_union(boxes: Floats, scores: Floats, threshold: float) -> npt.NDArray[np
     return suppress(boxes, np.argsort(-scores, kind="stable"), threshold, False)
 
 
-class _Network:
-    """R-Net or O-Net, for pictures of side `side`, `batch` of them at a time; `callers` threads may call it."""
-
-    def __init__(self, module: Any, side: int, batch: int, callers: int) -> None:
-        self.side, self.batch = side, batch
-        model = from_torch(module, 3, side, side)
-        self.nothing = [np.empty((0, out.partial_shape[1].get_length()), np.float32) for out in model.outputs]
-        self._infer = compile_for_cpu(model, callers, callers)
-
-    def __call__(self, pictures: Floats) -> list[Floats]:
-        return self._infer(pictures)
-
-
 @cache
-def _networks(threads: int) -> tuple[tuple[Floats, ...], _Network, _Network]:
-    """P-Net's weights as `propose` takes them, R-Net and O-Net; shared by all detectors of as many threads.
-
-    All has run once then, so that no frame waits for a compiler.
-    """
-    from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+def _pnet() -> tuple[Floats, ...]:
+    """P-Net's weights as `propose` takes them; all that is compiled for it has run once then."""
+    from facenet_pytorch.models.mtcnn import PNet
 
     state = {name: value.numpy() for name, value in PNet().state_dict().items()}
     score, score_bias = state["conv4_1.weight"][:, :, 0, 0], state["conv4_1.bias"]
@@ -185,9 +168,7 @@ def _networks(threads: int) -> tuple[tuple[Floats, ...], _Network, _Network]:
         state[name] = winograd(state[name])
     layers = [state[name] for i in "123" for name in (f"conv{i}.weight", f"conv{i}.bias", f"prelu{i}.weight")]
     weights = tuple(np.ascontiguousarray(a, np.float32) for a in (*layers, heads, head_bias))
-    rnet, onet = _Network(RNet().eval(), 24, 32, threads), _Network(ONet().eval(), 48, 8, threads)
-    blank, box = _locked(np.zeros((CELL, CELL, 3), np.uint8)), np.array([[0, 0, CELL, CELL]])
+    blank = _locked(np.zeros((CELL, CELL, 3), np.uint8))
     _boxes_of(propose(blank, CELL, CELL, 0, 1, THRESHOLDS[0], *weights), Level(1.0, CELL, CELL))
-    for network in (rnet, onet):
-        network(cut(blank, box, network.side))
-    return weights, rnet, onet
+    cut(blank, np.array([[0, 0, CELL, CELL]]), CELL)
+    return weights
