@@ -16,7 +16,7 @@ from risa_ray.config import ChainConfig, load_config, redact
 from risa_ray.errors import InputError, RunError
 from risa_ray.inputs import Unit, config_for, recordings_of, refuse_job_folder, units_of
 from risa_ray.options import Address, Data, DetectEvery, DetectorName, Device, Events, Format, Fps, MinFace, ModelName
-from risa_ray.outputs import make_folder
+from risa_ray.outputs import check_output, make_folder
 from risa_ray.store.errors import StoreError
 
 app = typer.Typer(
@@ -202,6 +202,21 @@ def annotate(
     settings = _camera(detector, min_face_size, detect_every, sampling_fps)
     frames, faces = annotate_file(file, out, settings, model, config, camera)
     print(f"{out}: {frames} frames, {faces} faces")
+
+
+@app.command()
+def zones(
+    config: Annotated[Path, typer.Argument(help="The YAML config.")],
+    camera: Annotated[str | None, typer.Option(help="Id of the camera; may be left out where there is one.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where to write: .png or .jpg.")] = Path("zones.png"),
+    at: Annotated[float, typer.Option(min=0, help="Which still: seconds after the first picture.")] = 0,
+) -> None:
+    """Draw a camera's zones over one still of it, its faces blurred."""
+    from risa_ray.zone_picture import draw_camera
+
+    check_output(out)
+    drawn = draw_camera(config, camera, out, at)
+    print(f"{out}: {drawn.width}x{drawn.height}, {drawn.zones} zones, {drawn.blurred} faces blurred")
 
 
 @app.command()

@@ -1,0 +1,82 @@
+"""`risa zones`: a camera's zones over one still of it, to see whether they lie where they should."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from PIL import Image as Pictures
+
+from risa_ray.config import CameraConfig, StoreConfig, load_config
+from risa_ray.errors import InputError, SourceError
+from risa_ray.frames import Image
+from risa_ray.sources import create_source
+from risa_ray.sources.base import Undecodable
+from risa_ray.vision.detectors import create_detector
+from risa_ray.vision.draw import blur_faces, draw_zones
+from risa_ray.vision.zones import Zones
+
+_SMALLEST_FACE = 20  # whoever could be known by it is blurred, also where the camera looks for larger faces only
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a zone picture shows: its size in pixels, its zones, and how many faces were blurred."""
+
+    width: int
+    height: int
+    zones: int
+    blurred: int
+
+
+def draw_camera(config: Path, camera_id: str | None, out: Path, at: float) -> Drawn:
+    """Write a picture of a camera with its zones.
+
+    Faces that MTCNN finds are blurred beyond recovery and masks are black. A face that it does not find, one turned far
+    away or smaller than 20 pixels, stays as it is.
+
+    Args:
+        camera_id: may be None where the config has one camera.
+        out: a .png or .jpg.
+        at: seconds from the beginning of a file, or from the first picture of a live camera.
+
+    Raises:
+        InputError: there is no such camera, its source gives no picture then, or the output cannot be written.
+    """
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise InputError(f"{out}: give an output that ends in .png or .jpg")
+    store, camera = _chosen(config, camera_id)
+    still = Zones(camera.zones).mask(_still(camera, store.tzinfo, at))
+    faces = create_detector("mtcnn", min_face_size=_SMALLEST_FACE).detect([still])[0]
+    picture = draw_zones(blur_faces(still, faces.boxes), camera.zones)
+    try:
+        Pictures.fromarray(picture).save(out, quality=92)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror or error}); give another output") from None
+    return Drawn(picture.shape[1], picture.shape[0], len(camera.zones), len(faces))
+
+
+def _chosen(config: Path, camera_id: str | None) -> tuple[StoreConfig, CameraConfig]:
+    cameras = {camera.id: (store, camera) for store, camera in load_config(config).cameras()}
+    if camera_id is None and len(cameras) == 1:
+        return next(iter(cameras.values()))
+    if camera_id not in cameras:
+        raise InputError(f"--camera {camera_id or '(none)'}: {config} has {', '.join(cameras)}; name one of them")
+    return cameras[camera_id]
+
+
+def _still(camera: CameraConfig, timezone: ZoneInfo, at: float) -> Image:
+    """The first whole picture at `at` seconds or later."""
+    try:
+        source = create_source(camera.model_copy(update={"realtime": False}), timezone)
+        source.check()
+        try:
+            for picture in source.pictures(lambda pts: pts >= at, None):
+                if not isinstance(picture, Undecodable):
+                    return picture.image
+        finally:
+            source.close()
+    except SourceError as error:
+        raise InputError(str(error)) from None
+    raise InputError(f"camera {camera.id}: no picture {at:g} s after its first; give an earlier --at")
