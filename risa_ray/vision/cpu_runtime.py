@@ -30,15 +30,14 @@ def from_torch(network: Any, *shape: int) -> Any:
     return model
 
 
-def compile_for_cpu(model: Any, threads: int, callers: int = 1) -> Callable[[npt.NDArray[Any]], list[Floats]]:
+def compile_for_cpu(model: Any, threads: int) -> Callable[[npt.NDArray[Any]], list[Floats]]:
     """A function from the only input of an `openvino.Model` to copies of its outputs.
 
     Float32 throughout: OpenVINO would use bfloat16 where the processor has it, and the numbers would depend on the
     machine.
 
     Args:
-        threads: of all calls together.
-        callers: how many threads call it at a time; more have to wait for each other.
+        threads: that a call works with.
 
     Raises:
         RuntimeError: OpenVINO cannot compile it; the function raises the same for an input it cannot run.
@@ -51,7 +50,7 @@ def compile_for_cpu(model: Any, threads: int, callers: int = 1) -> Callable[[npt
         {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": str(threads),
-            **({"PERFORMANCE_HINT": "LATENCY"} if callers == 1 else {"NUM_STREAMS": str(callers)}),
+            "PERFORMANCE_HINT": "LATENCY",
         },
     )
     outputs = range(len(compiled.outputs))

@@ -157,7 +157,7 @@ def _by_union(boxes: Floats, scores: Floats, threshold: float) -> npt.NDArray[np
 
 @cache
 def _pnet() -> tuple[Floats, ...]:
-    """P-Net's weights as `propose` takes them; all that is compiled for it has run once then."""
+    """P-Net's weights as `propose` takes them; that, `cut` and `suppress` have run once then, and are compiled."""
     from facenet_pytorch.models.mtcnn import PNet
 
     state = {name: value.numpy() for name, value in PNet().state_dict().items()}

@@ -3,7 +3,8 @@
 Every layer comes down to one product of matrices, `_multiply`, whose columns are places in the picture times
 candidates: the first convolution and that of 2x2 by writing each window as a column, those of 3x3 by Winograd's
 F(3x3, 3x3), nine numbers of the answer from 25 products and not 81 (Lavin and Gray, "Fast algorithms for convolutional
-neural networks", 2016), a dense layer with the candidates as rows. Three by three fits R-Net's 9x9 and O-Net's 21x21.
+neural networks", 2016), a dense layer with the candidates as rows. Three by three fits R-Net's 9x9 and O-Net's 21x21,
+and nearly its 8x8.
 
 Pictures between the layers are float32 (channels, rows, columns * n): of each place the numbers of the `n` candidates.
 The columns are dealt out by their remainder of 6, see `_place`, so that what the transforms and pooling read lies in a
@@ -149,7 +150,7 @@ def _begin(crops: Floats, layer: Layer, room: int, work: Floats, area: Floats) -
         area: for the answer.
 
     Returns:
-        (m, p, room * n), p = (side - 2) / 2; of columns that there are not, any finite numbers.
+        (m, p, room * n), p = (side - 2) / 2; columns that there are not are zero.
     """
     weights, bias, slope = layer
     n, side = crops.shape[0], crops.shape[2]
@@ -285,7 +286,7 @@ def _convolve(pictures: Floats, n: int, layer: Layer, window: int, room: int, wo
     """A convolution of 3x3, its PReLU, and max pooling at every second place.
 
     Args:
-        pictures: (c, side, columns * n); each column at its `_place`.
+        pictures: (c, side, columns * n), side no multiple of 3; each column at its `_place`.
         layer: its weights (25, m, c) as `_winograd` gives them; c a multiple of 4 and m one of 8.
         window: of the pooling, 3 for 3x3 or 2 for 2x2.
         room: columns that a row of the answer has room for: a multiple of 6, for another convolution; or as many as
@@ -425,14 +426,20 @@ class Refiner:
         self.side, self.batch = side, batch
         self._run, self._layers, self._areas = run, layers, areas
         self._local = threading.local()
-        self(np.zeros((batch, 3, side, side), np.float32))  # compiled then, and the areas are found large enough
+        for n in range(1, batch + 1):  # compiled then; areas too small for any number would raise an error
+            self(np.zeros((n, 3, side, side), np.float32))
 
     def __call__(self, crops: Floats) -> Floats:
         """Of crops (n, 3, side, side) the face's probability, how far its box moves, and its landmarks.
 
         Returns:
             (n, 15): the probability; four and ten numbers in sides of the crop, the last ten of O-Net only.
+
+        Raises:
+            ValueError: there are more crops than `batch`.
         """
+        if len(crops) > self.batch:
+            raise ValueError(f"{len(crops)} crops are more than a batch of {self.batch}")
         if not hasattr(self._local, "areas"):
             self._local.areas = [_aligned(size) for size in self._areas]
         heads: Floats = self._run(crops, self._layers, *self._local.areas)
