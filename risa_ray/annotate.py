@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -17,7 +16,8 @@ from PIL import Image as Pictures
 from risa_ray.config import CameraConfig, load_config
 from risa_ray.errors import BrokenSourceError, InputError, SourceError
 from risa_ray.frames import FaceRow, Frame, Image, Outcome
-from risa_ray.inputs import config_for
+from risa_ray.inputs import camera_of, config_for
+from risa_ray.outputs import check_output
 from risa_ray.pictures import PICTURE_SUFFIXES
 from risa_ray.sources import create_source, read_frames
 from risa_ray.vision.analyze import Analyzer, CameraSetup, CameraState
@@ -48,7 +48,9 @@ def annotate_file(
         InputError: the file, the output or the camera is wrong, or the output cannot be written.
     """
     still = file.suffix.lower() in PICTURE_SUFFIXES
-    _check_output(file, out, still)
+    if file.is_dir():
+        raise InputError(f"{file}: is a folder; annotate takes one video or one picture, give a file in it")
+    check_output(out, (".jpg", ".jpeg", ".png") if still else (".mp4",), file)
     camera = _camera(file, settings, config, camera_id)
     try:
         source = create_source(camera, ZoneInfo("UTC"))
@@ -70,32 +72,14 @@ def annotate_file(
     return frames, faces
 
 
-def _check_output(file: Path, out: Path, still: bool) -> None:
-    if file.is_dir():
-        raise InputError(f"{file}: is a folder; annotate takes one video or one picture, give a file in it")
-    wanted = (".jpg", ".jpeg", ".png") if still else (".mp4",)
-    if out.suffix.lower() not in wanted:
-        raise InputError(f"{out}: give an output that ends in {' or '.join(wanted)}")
-    if out.resolve() == file.resolve():
-        raise InputError(f"{out}: is the input itself; give another output")
-    if not out.parent.is_dir():
-        raise InputError(f"{out}: there is no folder {out.parent}; create it first")
-    if out.is_dir():
-        raise InputError(f"{out}: is a folder; give the name of a file")
-    if not os.access(out if out.exists() else out.parent, os.W_OK):
-        raise InputError(f"{out}: no permission to write there; give another output")
-
-
 def _camera(file: Path, settings: dict[str, Any], config: Path | None, camera_id: str | None) -> CameraConfig:
     if config is None:
         if camera_id is not None:
             raise InputError(f"--camera {camera_id}: of which config? give --config too, or leave --camera out")
         _, camera = next(config_for([str(file)], "data", settings, {}).cameras())
         return camera
-    cameras = {c.id: c for _, c in load_config(config).cameras()}
-    if camera_id not in cameras:
-        raise InputError(f"--camera {camera_id or '(none)'}: {config} has {', '.join(cameras)}; name one of them")
-    return cameras[camera_id].model_copy(update={"source": str(file.resolve()), "realtime": False})
+    camera = camera_of(load_config(config), camera_id).camera
+    return camera.model_copy(update={"source": str(file.resolve()), "realtime": False})
 
 
 def _draw(camera: CameraConfig, frames: Iterator[Frame | Outcome], analyzer: Analyzer) -> Iterator[Drawn]:

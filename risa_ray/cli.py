@@ -16,7 +16,7 @@ from risa_ray.config import ChainConfig, load_config, redact
 from risa_ray.errors import InputError, RunError
 from risa_ray.inputs import Unit, config_for, recordings_of, refuse_job_folder, units_of
 from risa_ray.options import Address, Data, DetectEvery, DetectorName, Device, Events, Format, Fps, MinFace, ModelName
-from risa_ray.outputs import check_output, make_folder
+from risa_ray.outputs import make_folder
 from risa_ray.store.errors import StoreError
 
 app = typer.Typer(
@@ -214,7 +214,6 @@ def zones(
     """Draw a camera's zones over one still of it, its faces blurred."""
     from risa_ray.zone_picture import draw_camera
 
-    check_output(out)
     drawn = draw_camera(config, camera, out, at)
     print(f"{out}: {drawn.width}x{drawn.height}, {drawn.zones} zones, {drawn.blurred} faces blurred")
 

@@ -47,16 +47,27 @@ def units_of(config: ChainConfig) -> list[Unit]:
     return [Unit(camera.id, store, camera) for store, camera in config.cameras()]
 
 
+def camera_of(config: ChainConfig, camera_id: str | None) -> Unit:
+    """The camera of that id; None names the only one of a chain.
+
+    Raises:
+        InputError: the chain has no such camera, or several.
+    """
+    cameras = {unit.key: unit for unit in units_of(config)}
+    if camera_id is None and len(cameras) == 1:
+        return next(iter(cameras.values()))
+    if camera_id not in cameras:
+        raise InputError(f"--camera {camera_id or '(none)'}: the config has {', '.join(cameras)}; name one of them")
+    return cameras[camera_id]
+
+
 def recordings_of(config: ChainConfig, camera_id: str, files: Sequence[Path]) -> list[Unit]:
     """Recordings of one camera of a chain: each file runs with that camera's settings and zones, under its id.
 
     Raises:
         InputError: the chain has no such camera.
     """
-    cameras = {unit.key: unit for unit in units_of(config)}
-    if camera_id not in cameras:
-        raise InputError(f"--camera {camera_id}: the config has {', '.join(cameras)}; name one of them")
-    unit = cameras[camera_id]
+    unit = camera_of(config, camera_id)
     return [
         Unit(
             f"{camera_id}:{number}",

@@ -8,9 +8,11 @@ from zoneinfo import ZoneInfo
 
 from PIL import Image as Pictures
 
-from risa_ray.config import CameraConfig, StoreConfig, load_config
+from risa_ray.config import CameraConfig, load_config
 from risa_ray.errors import InputError, SourceError
 from risa_ray.frames import Image
+from risa_ray.inputs import camera_of
+from risa_ray.outputs import check_output
 from risa_ray.sources import create_source
 from risa_ray.sources.base import Undecodable
 from risa_ray.vision.detectors import create_detector
@@ -44,9 +46,9 @@ def draw_camera(config: Path, camera_id: str | None, out: Path, at: float) -> Dr
     Raises:
         InputError: there is no such camera, its source gives no picture then, or the output cannot be written.
     """
-    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise InputError(f"{out}: give an output that ends in .png or .jpg")
-    store, camera = _chosen(config, camera_id)
+    unit = camera_of(load_config(config), camera_id)
+    store, camera = unit.store, unit.camera
+    check_output(out, (".png", ".jpg", ".jpeg"), Path(camera.source))
     still = Zones(camera.zones).mask(_still(camera, store.tzinfo, at))
     faces = create_detector("mtcnn", min_face_size=_SMALLEST_FACE).detect([still])[0]
     picture = draw_zones(blur_faces(still, faces.boxes), camera.zones)
@@ -55,15 +57,6 @@ def draw_camera(config: Path, camera_id: str | None, out: Path, at: float) -> Dr
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error}); give another output") from None
     return Drawn(picture.shape[1], picture.shape[0], len(camera.zones), len(faces))
-
-
-def _chosen(config: Path, camera_id: str | None) -> tuple[StoreConfig, CameraConfig]:
-    cameras = {camera.id: (store, camera) for store, camera in load_config(config).cameras()}
-    if camera_id is None and len(cameras) == 1:
-        return next(iter(cameras.values()))
-    if camera_id not in cameras:
-        raise InputError(f"--camera {camera_id or '(none)'}: {config} has {', '.join(cameras)}; name one of them")
-    return cameras[camera_id]
 
 
 def _still(camera: CameraConfig, timezone: ZoneInfo, at: float) -> Image:

@@ -48,6 +48,7 @@ def test_the_still_has_its_zones_and_no_face(config: Path, tmp_path: Path) -> No
     [
         ("window", "zones.png", 0, "--camera window: .* has door; name one of them"),
         ("door", "zones.gif", 0, "ends in .png or .jpg"),
+        ("door", "none/zones.png", 0, "there is no folder"),
         ("door", "zones.png", 9, "camera door: no picture 9 s after its first; give an earlier --at"),
     ],
 )
@@ -55,6 +56,13 @@ def test_what_cannot_be_drawn(config: Path, tmp_path: Path, camera: str, out: st
     with pytest.raises(InputError, match=told):
         draw_camera(config, camera, tmp_path / out, at)
     assert not (tmp_path / out).exists()
+
+
+def test_the_source_is_not_written_over(config: Path, tmp_path: Path) -> None:
+    before = (tmp_path / "portrait.png").read_bytes()
+    with pytest.raises(InputError, match="is the input itself"):
+        draw_camera(config, "door", tmp_path / "portrait.png", 0)
+    assert (tmp_path / "portrait.png").read_bytes() == before
 
 
 def test_of_several_cameras_one_is_to_be_named(tmp_path: Path) -> None:

@@ -154,6 +154,11 @@ def test_refiners_answer_as_their_networks_do(
     np.testing.assert_allclose(seen[:, : wanted.shape[1]], wanted, atol=1e-5)
 
 
+def test_a_refiner_refuses_more_than_a_batch() -> None:
+    with pytest.raises(ValueError, match="25 crops are more than a batch of 24"):
+        onet()(np.zeros((25, 3, 48, 48), np.float32))
+
+
 def test_a_refiner_answers_several_threads() -> None:
     crops = np.random.default_rng(0).uniform(-1, 1, (4, 5, 3, 48, 48)).astype(np.float32)
     assert np.array_equal(np.stack(Workers(4).map(onet(), list(crops))), np.stack([onet()(few) for few in crops]))
