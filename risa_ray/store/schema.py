@@ -91,6 +91,73 @@ ALERTS = _schema(
     ("fired_at", _TIME),
 )
 
+_MOODS = [("known", pa.int64()), ("known_s", pa.float64()), ("valence_sum", pa.float64())]
+_MINUTES = pa.list_(pa.struct([("minute", _TIME), *_MOODS]))
+_SHOWN = pa.list_(
+    pa.struct([("content_id", pa.string()), ("shown_s", pa.float64()), ("looked_s", pa.float64()), *_MOODS])
+)
+_STAYS = pa.list_(
+    pa.struct(
+        [
+            ("zone_id", pa.string()),
+            ("zone_kind", pa.string()),
+            ("stay_no", pa.int64()),
+            ("entered_at", _TIME),
+            ("left_at", _TIME),
+            ("dwell_s", pa.float64()),
+            ("observations", pa.int64()),
+            *_MOODS,
+            ("censored", pa.bool_()),
+            ("looked_s", pa.float64()),
+            ("valence_before", pa.float64()),
+            ("valence_after", pa.float64()),
+            ("shown", _SHOWN),
+        ]
+    )
+)
+
+CLOSED_TRACKS = _schema(
+    ("date", pa.date32()),
+    ("store_id", pa.string()),
+    ("camera_id", pa.string()),
+    ("session_id", pa.string()),
+    ("track_id", pa.string()),
+    ("first_seen", _TIME),
+    ("last_seen", _TIME),
+    ("observations", pa.int64()),
+    ("unknown_share", pa.float64()),
+    *_MOODS,
+    ("expression", pa.string()),
+    ("valence_first", pa.float64()),
+    ("valence_last", pa.float64()),
+    ("first_x", pa.float64()),
+    ("first_y", pa.float64()),
+    ("last_x", pa.float64()),
+    ("last_y", pa.float64()),
+    ("face_px", pa.float64()),
+    ("minutes", _MINUTES),
+    ("stays", _STAYS),
+    (
+        "closed",
+        pa.struct(
+            [
+                ("through", pa.date32()),
+                ("reaches_back", pa.date32()),
+                ("observations", pa.int64()),
+                ("frames", pa.int64()),
+                ("context", pa.string()),
+                ("definition", pa.string()),
+                ("sealed", pa.bool_()),
+            ]
+        ),
+    ),
+)
+"""Tracks, with their stays, of days that are over: what the views would compute from `observations` again and again.
+
+`date` is the UTC day of `first_seen`. Each partition has one row more, without a track: `closed` says what it was made
+from, so that a reader can tell whether it still holds. A partition is replaced in one commit.
+"""
+
 _SESSIONS = pa.list_(
     pa.struct(
         [
@@ -162,6 +229,7 @@ TABLES: dict[str, pa.Schema] = {
     "observations": OBSERVATIONS,
     "frames": FRAMES,
     "alerts": ALERTS,
+    "closed_tracks": CLOSED_TRACKS,
     "runs": RUNS,
     "stores": STORES,
     "cameras": CAMERAS,
@@ -170,7 +238,7 @@ TABLES: dict[str, pa.Schema] = {
     "privacy": PRIVACY,
 }
 
-PARTITIONED = ("observations", "frames", "alerts")
+PARTITIONED = ("observations", "frames", "alerts", "closed_tracks")
 """Tables in folders `date=.../store_id=...`; the others are small."""
 
 PARTITION_COLUMNS = ["date", "store_id"]

@@ -33,6 +33,7 @@ _STATISTICS = {
     "observations": "captured_at,camera_id",
     "frames": "window_start,camera_id",
     "alerts": "fired_at,camera_id",
+    "closed_tracks": "first_seen,camera_id",
 }
 _CHECKPOINT_COMMITS = 100
 _CONFIGURATION: dict[str, str | None] = {
