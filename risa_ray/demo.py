@@ -129,7 +129,7 @@ def _face(row: dict[str, object]) -> FaceRow:
 
 def _next_commands(data: str) -> tuple[tuple[str, str], ...]:
     return (
-        ("ask this dataset", f'.venv/bin/risa query "FROM zone_hour" --data {data}'),
+        ("ask this dataset", f'.venv/bin/risa query "FROM mood" --data {data}'),
         ("watch a camera of your own", ".venv/bin/risa stream rtsp://user:password@camera/stream --data data"),
         ("or a webcam", ".venv/bin/risa stream usb:0 --data data"),
         ("work through recordings", ".venv/bin/risa batch recordings/ --data data"),

@@ -93,8 +93,8 @@ def test_single_people_cannot_be_reached_below_the_floor(tmp_path: Path) -> None
     for name in ("observations", "weighed", "tracks", "stays", "stay_observations"):
         with pytest.raises(duckdb.Error):
             count(connection, f"people.{name}")
-    floored = connection.sql("SELECT status, tracks, net_sentiment FROM zone_hour ORDER BY hour").fetchall()
-    with_schema = open_dataset(tmp_path, k=1).sql("SELECT status, tracks, net_sentiment FROM zone_hour ORDER BY hour")
+    floored = connection.sql("SELECT status, tracks, net_sentiment FROM mood ORDER BY hour").fetchall()
+    with_schema = open_dataset(tmp_path, k=1).sql("SELECT status, tracks, net_sentiment FROM mood ORDER BY hour")
     assert floored == with_schema.fetchall()
     assert count(open_dataset(tmp_path, raw=True), "people.tracks") == 12
     with pytest.raises(InputError, match="tracks") as caught:

@@ -11,10 +11,7 @@
 -- docs/metrics.md: net sentiment, coverage, k-floor, time.
 CREATE VIEW mood_by_minute AS
 WITH moods AS (
-    SELECT store_id, camera_id, time_bucket(INTERVAL 1 MINUTE, captured_at) AS minute,
-        mood_of(if(count_if(known) >= 3, sum(weight_s * valence) FILTER (known) / sum(weight_s) FILTER (known), NULL))
-            AS mood
-    FROM people.weighed GROUP BY store_id, camera_id, minute, session_id, track_id
+    SELECT store_id, camera_id, minute, mood_of(if(known >= 3, valence_sum / known_s, NULL)) AS mood FROM people.minutes
 ), seen AS (
     SELECT store_id, camera_id, minute, count(*) AS tracks,
         count_if(mood <> 'unknown')::BIGINT AS with_mood, count_if(mood = 'positive')::BIGINT AS positive,

@@ -1,0 +1,78 @@
+-- mood: one row per zone and local hour in which its camera was watched or anybody stayed.
+--   hour (UTC instant at which the local hour began), hour_local (the store's wall clock), weekday (1 Monday)
+--   tracks, with_mood, positive, neutral, negative  people with a stay that was entered in the hour, by the mood of their
+--                    stays there
+--   net_sentiment    -1..1, ci_low, ci_high: its 95 % interval; unknown_share: 0..1, tracks without a mood
+--   valence_gain     mean over tracks of valence inside the zone minus outside it, gain_low, gain_high: its 95 % interval;
+--                    NULL below k tracks with at least 3 known observations on either side
+--   baseline_weeks, baseline_net_sentiment  the same zone in the same hour of the week, all earlier weeks together
+--   change           net_sentiment minus the baseline's; change_low, change_high: its 95 % interval
+--   coverage, status as in mood_by_minute
+-- docs/metrics.md: net sentiment, baseline, coverage, k-floor, time.
+CREATE VIEW mood AS
+WITH entered AS (
+    SELECT p.*, hour_start(p.entered_at, coalesce(s.timezone, 'UTC')) AS hour
+    FROM people.stays p ASOF LEFT JOIN store_versions s ON p.store_id = s.store_id AND p.entered_at >= s.valid_from
+), visits AS (
+    SELECT store_id, camera_id, zone_id, hour, session_id, track_id, any_value(zone_kind) AS zone_kind,
+        sum(known) AS known, sum(known_s) AS known_s, sum(valence_sum) AS valence_sum
+    FROM entered GROUP BY store_id, camera_id, zone_id, hour, session_id, track_id
+), felt AS (
+    SELECT v.*, if(v.known >= 3, v.valence_sum / v.known_s, NULL) AS inside,
+        if(t.known - v.known >= 3, (t.valence_sum - v.valence_sum) / (t.known_s - v.known_s), NULL) AS outside
+    FROM visits v JOIN people.tracks t USING (store_id, session_id, track_id)
+), counted AS (
+    SELECT store_id, camera_id, zone_id, hour, any_value(zone_kind) AS zone_kind, count(*) AS n, count(inside) AS moods,
+        count_if(inside >= 0.2) AS p, count_if(inside <= -0.2) AS q, avg(inside - outside) AS gain,
+        stddev_samp(inside - outside) AS gain_sd, count(inside - outside) AS pairs
+    FROM felt GROUP BY store_id, camera_id, zone_id, hour
+), watched AS (
+    SELECT h.store_id, h.camera_id, z.zone_id, z.kind, h.hour
+    FROM camera_hour h JOIN zone_versions z
+        ON h.store_id = z.store_id AND h.camera_id = z.camera_id AND h.hour >= z.valid_from AND h.hour < z.valid_to
+    WHERE z.active AND z.kind NOT IN ('staff', 'mask')
+), joined AS (
+    SELECT store_id, camera_id, zone_id, hour, coalesce(counted.zone_kind, watched.kind) AS zone_kind,
+        coalesce(n, 0) AS n, coalesce(moods, 0) AS moods, coalesce(p, 0) AS p, coalesce(q, 0) AS q,
+        gain, gain_sd, coalesce(pairs, 0) AS pairs, coalesce(h.coverage, 0) AS coverage,
+        cell_status(coalesce(n, 0), coalesce(moods, 0), coalesce(h.coverage, 0)) AS status
+    FROM counted FULL JOIN watched USING (store_id, camera_id, zone_id, hour)
+    LEFT JOIN camera_hour h USING (store_id, camera_id, hour)
+), timed AS (
+    SELECT joined.*, timezone(coalesce(s.timezone, 'UTC'), hour) AS hour_local
+    FROM joined ASOF LEFT JOIN store_versions s ON joined.store_id = s.store_id AND joined.hour >= s.valid_from
+), based AS (
+    SELECT *, count_if(moods > 0) OVER earlier AS weeks, sum(moods) OVER earlier AS base_n, sum(p) OVER earlier AS base_p,
+        sum(q) OVER earlier AS base_q
+    FROM timed
+    WINDOW earlier AS (
+        PARTITION BY store_id, camera_id, zone_id, isodow(hour_local), hour(hour_local) ORDER BY hour_local
+        RANGE BETWEEN UNBOUNDED PRECEDING AND INTERVAL 1 DAY PRECEDING
+    )
+), judged AS (
+    SELECT *, status IN ('ok', 'no_mood', 'mood_suppressed') AS shown, status = 'ok' AS mood_shown,
+        status = 'ok' AND pairs >= greatest(getvariable('k'), 2) AS gain_shown,
+        status = 'ok' AND base_n >= getvariable('k') AS change_shown,
+        sqrt(net_half(p, q, moods) ** 2 + net_half(base_p, base_q, base_n) ** 2) AS change_half
+    FROM based
+)
+SELECT store_id, camera_id, zone_id, zone_kind, hour, hour_local, isodow(hour_local) AS weekday,
+    if(shown, n, NULL) AS tracks,
+    if(shown, moods, NULL) AS with_mood,
+    if(mood_shown, p, NULL) AS positive,
+    if(mood_shown, moods - p - q, NULL) AS neutral,
+    if(mood_shown, q, NULL) AS negative,
+    if(mood_shown, (p - q) / moods, NULL) AS net_sentiment,
+    if(mood_shown, net_low(p, q, moods), NULL) AS ci_low,
+    if(mood_shown, net_high(p, q, moods), NULL) AS ci_high,
+    if(shown, 1 - moods / nullif(n, 0), NULL) AS unknown_share,
+    if(gain_shown, gain, NULL) AS valence_gain,
+    if(gain_shown, gain - mean_half(gain_sd, pairs), NULL) AS gain_low,
+    if(gain_shown, gain + mean_half(gain_sd, pairs), NULL) AS gain_high,
+    if(change_shown, weeks, NULL) AS baseline_weeks,
+    if(change_shown, (base_p - base_q) / base_n, NULL) AS baseline_net_sentiment,
+    if(change_shown, (p - q) / moods - (base_p - base_q) / base_n, NULL) AS change,
+    if(change_shown, net_centre(p, q, moods) - net_centre(base_p, base_q, base_n) - change_half, NULL) AS change_low,
+    if(change_shown, net_centre(p, q, moods) - net_centre(base_p, base_q, base_n) + change_half, NULL) AS change_high,
+    coverage, status
+FROM judged;
