@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -17,7 +17,9 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
+from pyarrow.dataset import FileSystemDataset
 
+from risa_ray.analytics.closed import Plan, plan
 from risa_ray.config import is_url, redact
 from risa_ray.errors import InputError
 from risa_ray.store.paths import has_table, require_dataset
@@ -34,8 +36,12 @@ VIEWS = (
     "content_versions",
     "counted_windows",
     "weighed",
-    "people_tracks",
+    "open_tracks",
     "stay_observations",
+    "open_stays",
+    "open_minutes",
+    "open_shown",
+    "people_tracks",
     "people_stays",
     "people_minutes",
     "people_shown",
@@ -88,15 +94,31 @@ def open_dataset(data: str | os.PathLike[str], raw: bool = False, k: int | None 
     path = require_dataset(os.fspath(data), tuple(TABLES))
     tables = _snapshot(path)
     connection = duckdb.connect()
+    reading = plan(tables)
     sources = {}
-    for name, table in tables.items():
-        if is_url(path) and table.file_uris():
-            # Through pyarrow, object stores need no DuckDB extension, and the credentials are those of the writer.
-            connection.register(f"arrow_{name}", table.to_pyarrow_dataset())
+    if is_url(path):
+        # Through pyarrow, object stores need no DuckDB extension, and the credentials are those of the writer.
+        for name, dataset in _arrow_datasets(tables, reading):
+            connection.register(f"arrow_{name}", dataset)
             sources[name] = f"arrow_{name}"
-    for statement in statements(tables, sources, floor(tables, raw, k)):
+    for statement in statements(tables, sources, floor(tables, raw, k), reading):
         connection.execute(statement)
     return connection
+
+
+def _arrow_datasets(tables: Mapping[str, DeltaTable], reading: Plan | None) -> Iterator[tuple[str, Any]]:
+    """Relation -> its rows, of those that have any."""
+    for name, table in tables.items():
+        if table.file_uris():
+            yield name, table.to_pyarrow_dataset()
+    if reading is None:
+        return
+    for name, uris in reading.uris.items():
+        whole: Any = tables[name.removeprefix("open_")].to_pyarrow_dataset() if uris else None
+        if whole is not None:
+            wanted = {uri.rsplit("/", 1)[-1] for uri in uris}
+            fragments = [f for f in whole.get_fragments() if f.path.rsplit("/", 1)[-1] in wanted]
+            yield name, FileSystemDataset(fragments, whole.schema, whole.format, whole.filesystem)
 
 
 def init_script(data: str | os.PathLike[str], raw: bool = False, k: int | None = None) -> str:
@@ -108,7 +130,8 @@ def init_script(data: str | os.PathLike[str], raw: bool = False, k: int | None =
     path = require_dataset(os.fspath(data), tuple(TABLES))
     tables = _snapshot(path)
     first = ["INSTALL httpfs", "LOAD httpfs"] if is_url(path) else []
-    return "".join(f"{s.strip()};\n" for s in [*first, *statements(tables, {}, floor(tables, raw, k))])
+    made = statements(tables, {}, floor(tables, raw, k), plan(tables))
+    return "".join(f"{s.strip()};\n" for s in [*first, *made])
 
 
 def floor(tables: Mapping[str, DeltaTable], raw: bool, k: int | None) -> int:
@@ -135,35 +158,59 @@ def _snapshot(path: str) -> dict[str, DeltaTable]:
         raise InputError(f"{redact(path)}: cannot be read ({' '.join(str(error).split())[:200]})") from None
 
 
-def statements(tables: Mapping[str, DeltaTable], sources: Mapping[str, str], k: int) -> Iterator[str]:
+def statements(
+    tables: Mapping[str, DeltaTable],
+    sources: Mapping[str, str],
+    k: int,
+    reading: Plan | None = None,
+    views: Sequence[str] = VIEWS,
+) -> Iterator[str]:
     """Everything from an empty database to the finished views.
 
     Args:
         tables: those that exist.
-        sources: table -> relation to read it from instead of its files.
+        sources: relation -> what to read it from instead of its files.
+        reading: which days are read from `closed_tracks`; None: every day is computed from its observations.
+        views: those to make.
     """
     yield "SET TimeZone = 'UTC'"
     yield f"SET VARIABLE k = {k}"
+    days = ", ".join(f"DATE '{day}'" for day in (reading.read_again if reading else ()))
+    yield f"SET VARIABLE read_again = [{days}]::DATE[]"
     yield "CREATE SCHEMA people"
     hidden = _Hidden(k > 1)
     for name, schema in TABLES.items():
         uris = snapshot_files(tables[name]) if name in tables else []
-        columns = ", ".join(f'"{field.name}" {_sql_type(field.type)}' for field in schema)
-        target = "people.observations" if name == "observations" else name
-        if not uris:
-            yield f"CREATE TABLE {target} ({columns})"
-            continue
-        source = sources.get(name)
-        if source is None:
-            listed = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
-            yield f"SET VARIABLE {name}_files = [{listed}]"
-            source = _read_parquet(name)
-        # The empty table gives the view every column, with its type, whatever the version of the files.
-        yield f"CREATE TABLE people.{name}_columns ({columns})"
-        yield from hidden.take(f"CREATE VIEW {target} AS FROM people.{name}_columns UNION ALL BY NAME FROM {source}")
-    for view in VIEWS:
+        if name == "closed_tracks":
+            uris = reading.uris[name] if reading else []
+        target = f"people.{name}" if name in ("observations", "closed_tracks") else name
+        yield from _relation(hidden, name, target, schema, uris, sources.get(name))
+    for name, schema in (("open_observations", TABLES["observations"]), ("open_frames", TABLES["frames"])):
+        if reading is None:
+            whole = "people.observations" if name == "open_observations" else "frames"
+            yield from hidden.take(f"CREATE VIEW people.{name} AS FROM {whole}")
+        else:
+            yield from _relation(hidden, name, f"people.{name}", schema, reading.uris[name], sources.get(name))
+    for view in views:
         for sql in _split(files("risa_ray.analytics").joinpath(f"views/{view}.sql").read_text(encoding="utf-8")):
             yield from hidden.take(sql)
+
+
+def _relation(
+    hidden: _Hidden, name: str, target: str, schema: pa.Schema, uris: Sequence[str], source: str | None
+) -> Iterator[str]:
+    """The rows of some files (or of `source`) as a view, or an empty table."""
+    columns = ", ".join(f'"{field.name}" {_sql_type(field.type)}' for field in schema)
+    if not uris:
+        yield f"CREATE TABLE {target} ({columns})"
+        return
+    if source is None:
+        listed = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
+        yield f"SET VARIABLE {name}_files = [{listed}]"
+        source = _read_parquet(name)
+    # The empty table gives the view every column, with its type, whatever the version of the files.
+    yield f"CREATE TABLE people.{name}_columns ({columns})"
+    yield from hidden.take(f"CREATE VIEW {target} AS FROM people.{name}_columns UNION ALL BY NAME FROM {source}")
 
 
 class _Hidden:
@@ -195,7 +242,7 @@ class _Hidden:
 
 def _read_parquet(name: str) -> str:
     hive = "hive_partitioning = false"
-    if name in PARTITIONED:
+    if name.removeprefix("open_") in PARTITIONED:
         # Store 007 is not store 7.
         hive = "hive_partitioning = true, hive_types = {'date': DATE, 'store_id': VARCHAR}"
     return f"read_parquet(getvariable('{name}_files'), union_by_name = true, {hive})"

@@ -168,6 +168,27 @@ class Table:
             self._condense()
         self._changed |= self._delta.version() != before + 1
 
+    def replace(self, rows: pa.Table, partition: str) -> None:
+        """Put rows in the place of whole partitions, in one commit.
+
+        Args:
+            rows: all of them in those partitions.
+            partition: SQL condition on the partition columns alone.
+
+        Raises:
+            ConflictError: another writer changed one of the partitions in between.
+            StoreError: the commit failed.
+        """
+        try:
+            write_deltalake(
+                self._delta, rows, mode="overwrite", predicate=partition, writer_properties=WRITER_PROPERTIES
+            )
+        except CommitFailedError as error:
+            raise ConflictError(f"{redact(self.path)}: the commit failed ({_reason(error)})") from error
+        except (OSError, DeltaError) as error:
+            raise self._failure(error) from error
+        self._changed = True
+
     def _condense(self) -> None:
         """Load the snapshot afresh: one that grew commit by commit takes ten times the memory."""
         # The commit is durable by now; where loading fails, the snapshot at hand serves as well.

@@ -86,7 +86,8 @@ def test_engaged_and_looked() -> None:
     assert (cell["with_mood"], cell["net_sentiment"]) == (2, 0.0)
     assert cell["dwell_s_median"] == 3.0
     half = scipy.stats.t.ppf(0.975, 1) * np.std([0.5, -0.5], ddof=1) / math.sqrt(2)
-    assert cell["gain_tracks"] == 2 and cell["valence_gain"] == pytest.approx(0.0, abs=1e-6)
+    assert cell["gain_tracks"] == 2
+    assert cell["valence_gain"] == pytest.approx(0.0, abs=1e-6)
     # The series for Student's t is coarse with one degree of freedom; from k tracks on it is exact to four figures.
     assert cell["gain_high"] == pytest.approx(half, rel=0.15)
 
@@ -181,7 +182,8 @@ def test_a_journey_goes_from_the_first_to_the_last_third() -> None:
     ladder = {r["step"]: r["valence"] for r in rows(connection, "journey_ladder ORDER BY step_no")}
     assert ladder == {k: pytest.approx(v) for k, v in {"entrance": 0.0, "product": 0.2, "service": 0.4}.items()}
     connection.execute("SET VARIABLE since = DATE '2026-11-23'")
-    assert rows(connection, "journey") == [] and rows(connection, "journey_ladder") == []
+    assert rows(connection, "journey") == []
+    assert rows(connection, "journey_ladder") == []
     connection.execute("SET VARIABLE since = DATE '2026-11-22'; SET VARIABLE until = DATE '2026-11-23'")
     assert len(rows(connection, "journey")) == 1
 

@@ -1,4 +1,4 @@
--- content_response: one row per screen and content that ran on it while anybody stayed there.
+-- content_response: one row per screen and content (content_id) that ran on it while anybody stayed there.
 --   tracks         people for whom it ran; attention: 0..1, share of tracks_with_yaw who looked for at least 1 s,
 --                  attention_low, attention_high: its 95 % interval
 --   with_mood, valence  mean over tracks of valence while it ran; valence_low, valence_high: its 95 % interval

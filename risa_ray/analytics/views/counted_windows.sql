@@ -11,7 +11,7 @@ WITH opened AS (
 ), of_run AS (
     SELECT store_id, camera_id, window_start, run_id, any_value(opened_at) AS opened_at,
         min(coalesce(started_at, window_start)) AS counts_from
-    FROM frames LEFT JOIN opened USING (run_id) LEFT JOIN begun USING (session_id)
+    FROM people.open_frames LEFT JOIN opened USING (run_id) LEFT JOIN begun USING (session_id)
     WHERE analysed > 0
     GROUP BY store_id, camera_id, window_start, run_id
 )

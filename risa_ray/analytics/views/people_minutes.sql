@@ -1,9 +1,7 @@
--- people.minutes: one row per track and minute (UTC) in which it was seen.
---   known, known_s, valence_sum  as in people.tracks, of the minute
--- docs/metrics.md: observation weight, known.
+-- people.minutes: people.open_minutes, and those of days that are closed, with the same columns.
+-- docs/metrics.md: observation weight, closed days.
 CREATE VIEW people.minutes AS
-SELECT store_id, camera_id, session_id, track_id, time_bucket(INTERVAL 1 MINUTE, captured_at) AS minute,
-    count_if(known)::BIGINT AS known,
-    coalesce(sum(weight_s) FILTER (known), 0) AS known_s,
-    coalesce(sum(weight_s * valence) FILTER (known), 0) AS valence_sum
-FROM people.weighed GROUP BY store_id, camera_id, minute, session_id, track_id;
+FROM people.open_minutes
+UNION ALL BY NAME
+SELECT store_id, camera_id, session_id, track_id, m.minute, m.known, m.known_s, m.valence_sum
+FROM (SELECT store_id, camera_id, session_id, track_id, unnest(minutes) AS m FROM people.closed_tracks);

@@ -6,17 +6,23 @@
 -- docs/metrics.md: observation weight, known, stay, footage run again.
 CREATE VIEW people.weighed AS
 WITH run_of AS (
-    SELECT store_id, session_id, max(run_id) AS run_id FROM frames
+    SELECT store_id, session_id, max(run_id) AS run_id FROM people.open_frames
     WHERE session_id IS NOT NULL GROUP BY store_id, session_id
 ), counted AS (
     SELECT o.*
-    FROM people.observations o
+    FROM people.open_observations o
     LEFT JOIN run_of USING (store_id, session_id)
     LEFT JOIN people.counted_windows w
         ON o.store_id = w.store_id AND o.camera_id = w.camera_id
         AND time_bucket(INTERVAL 10 SECOND, o.captured_at) = w.window_start
     -- A session whose first window is not written yet has no run so far.
-    WHERE coalesce(run_of.run_id = w.run_id, true) OR o.captured_at < w.counts_from
+    WHERE (coalesce(run_of.run_id = w.run_id, true) OR o.captured_at < w.counts_from)
+        -- A day that is read for the sake of another holds tracks that are closed already.
+        AND NOT EXISTS (
+            FROM people.closed_tracks t
+            WHERE t.store_id = o.store_id AND t.session_id = o.session_id AND t.track_id = o.track_id
+                AND (t.last_seen::DATE > t.date OR list_contains(getvariable('read_again'), t.date))
+        )
 )
 SELECT o.*,
     o.expression <> 'unknown' AS known,

@@ -1,0 +1,199 @@
+"""Closing days: the tracks and stays of days that are over, computed once and kept in `closed_tracks`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+
+from risa_ray.analytics.closed import DEFINING, ONE_DAY, Day, Fingerprints, Partition, Plan, partitions, read_records
+from risa_ray.analytics.dataset import statements
+from risa_ray.frames import from_unix
+from risa_ray.store.paths import dataset_path, has_table
+from risa_ray.store.schema import CLOSED_TRACKS, TABLES
+from risa_ray.store.table import Table
+
+BATCH_ROWS = 2_000_000
+"""Observations that are worked on at a time; a quarter of a gigabyte of memory a million."""
+
+_CLOSE = """
+WITH minutes AS (
+    SELECT store_id, session_id, track_id,
+        list({minute: minute, known: known, known_s: known_s, valence_sum: valence_sum} ORDER BY minute) AS minutes
+    FROM people.open_minutes GROUP BY ALL
+), shown AS (
+    SELECT store_id, session_id, track_id, zone_id, stay_no,
+        list({content_id: content_id, shown_s: shown_s, looked_s: looked_s, known: known, known_s: known_s,
+              valence_sum: valence_sum} ORDER BY content_id) AS shown
+    FROM people.open_shown GROUP BY ALL
+), stays AS (
+    SELECT store_id, session_id, track_id,
+        list({zone_id: zone_id, zone_kind: zone_kind, stay_no: stay_no, entered_at: entered_at, left_at: left_at,
+              dwell_s: dwell_s, observations: observations, known: known, known_s: known_s, valence_sum: valence_sum,
+              censored: censored, looked_s: looked_s, valence_before: valence_before, valence_after: valence_after,
+              shown: shown} ORDER BY entered_at, zone_id, stay_no) AS stays
+    FROM people.open_stays LEFT JOIN shown USING (store_id, session_id, track_id, zone_id, stay_no) GROUP BY ALL
+)
+SELECT first_seen::DATE AS date, t.* EXCLUDE (duration_s, valence, mood), minutes, stays
+FROM people.open_tracks t
+LEFT JOIN minutes USING (store_id, session_id, track_id)
+LEFT JOIN stays USING (store_id, session_id, track_id)
+WHERE first_seen::DATE BETWEEN $first AND $last
+ORDER BY store_id, first_seen
+"""
+
+_CROSSED = """
+SELECT DISTINCT date FROM (SELECT DISTINCT store_id, session_id, track_id, date FROM people.open_observations)
+QUALIFY lag(date) OVER (PARTITION BY store_id, session_id, track_id ORDER BY date) = date - 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What was done: days closed, tracks written, observations read for it."""
+
+    days: int = 0
+    tracks: int = 0
+    observations: int = 0
+
+    def __add__(self, other: Closed) -> Closed:
+        return Closed(self.days + other.days, self.tracks + other.tracks, self.observations + other.observations)
+
+
+def close_days(data: str, seal_before: date | None = None, clock: Callable[[], float] = time.time) -> Closed:
+    """Write the tracks of every day that is over and not closed as it stands, so that views need not compute them.
+
+    A day is over when the UTC day after it is, too: a track may go on past midnight. Safe beside writers and readers: a
+    day is replaced in one commit, and a reader passes over one that no longer fits its observations.
+
+    Args:
+        data: path or URL of the dataset.
+        seal_before: days before this one are sealed: they go on to hold when their observations are deleted.
+        clock: Unix seconds.
+
+    Raises:
+        StoreError: a table cannot be read or written.
+    """
+    path = dataset_path(data)
+    if not has_table(path, "observations"):
+        return Closed()
+    target = Table(path, "closed_tracks")
+    tables = {name: DeltaTable(f"{path}/{name}") for name in TABLES if has_table(path, name)}
+    observations, frames = partitions(tables["observations"]), partitions(tables.get("frames"))
+    current = Fingerprints(tables, observations, frames)
+    records = read_records(target.delta)
+    today = from_unix(clock()).date()
+    due = []
+    for day in observations:
+        record = records.get(day)
+        seal = seal_before is not None and day[1] < seal_before
+        if day[1] + ONE_DAY >= today or (record is not None and record["sealed"]):
+            continue
+        holds = record is not None and {
+            name: value for name, value in record.items() if name not in ("sealed", "crosses_in")
+        } == current.of(day, record["through"])
+        if not holds or seal:
+            due.append(day)
+    done = Closed()
+    for store, first, last in _batches(sorted(due), observations):
+        done += _close(target, tables, observations, frames, current, (store, first, last), seal_before, today)
+    return done
+
+
+def _dates(column: pa.ChunkedArray) -> list[date]:
+    """UTC dates of a column without NULLs."""
+    found: list[Any] = pc.cast(column, pa.date32()).to_pylist()
+    return found
+
+
+def _batches(days: Iterable[Day], observations: dict[Day, Partition]) -> Iterator[tuple[str, date, date]]:
+    """Runs of days of one store: (store, first, last)."""
+    batch: list[Day] = []
+    rows = 0
+    for day in days:
+        follows = batch and day == (batch[-1][0], batch[-1][1] + ONE_DAY)
+        if batch and (not follows or rows + observations[day].rows > BATCH_ROWS):
+            yield batch[0][0], batch[0][1], batch[-1][1]
+            batch, rows = [], 0
+        batch.append(day)
+        rows += observations[day].rows
+    if batch:
+        yield batch[0][0], batch[0][1], batch[-1][1]
+
+
+def _close(
+    target: Table,
+    tables: dict[str, DeltaTable],
+    observations: dict[Day, Partition],
+    frames: dict[Day, Partition],
+    current: Fingerprints,
+    batch: tuple[str, date, date],
+    seal_before: date | None,
+    today: date,
+) -> Closed:
+    store, first, last = batch
+    until = last + ONE_DAY
+    while True:
+        # The day before tells which tracks began earlier.
+        read = [(store, first + i * ONE_DAY) for i in range(-1, (until - first).days + 1)]
+        rows, crossed = _tracks(tables, observations, frames, [d for d in read if d in observations], first, last)
+        begins, ends = _dates(rows["date"]), _dates(rows["last_seen"])
+        if until not in ends or until >= today - ONE_DAY or (store, until + ONE_DAY) not in observations:
+            break
+        until += ONE_DAY
+    # A track that is not over yet keeps its day open.
+    still = {begun for begun, end in zip(begins, ends, strict=True) if end >= today - ONE_DAY}
+    days = [first + i * ONE_DAY for i in range((last - first).days + 1)]
+    through = {day: day for day in days}
+    for begun, end in zip(begins, ends, strict=True):
+        through[begun] = max(through[begun], end)
+    closed = [day for day in days if day not in still]
+    if not closed:
+        return Closed()
+    rows = rows.filter(pc.is_in(rows["date"], pa.array(closed, pa.date32())))
+    marks = []
+    for day in closed:
+        seal = {"sealed": seal_before is not None and day < seal_before, "crosses_in": day in crossed}
+        record = current.of((store, day), through[day] + ONE_DAY) | seal
+        marks.append({"date": day, "store_id": store, "closed": record})
+    listed = ", ".join(f"DATE '{day}'" for day in closed)
+    # Identifiers hold no quotes.
+    where = f"store_id = '{store}' AND date IN ({listed})"
+    target.replace(pa.concat_tables([pa.Table.from_pylist(marks, schema=CLOSED_TRACKS), rows]), where)
+    return Closed(len(closed), rows.num_rows, sum(observations[store, day].rows for day in closed))
+
+
+def _tracks(
+    tables: dict[str, DeltaTable],
+    observations: dict[Day, Partition],
+    frames: dict[Day, Partition],
+    days: list[Day],
+    first: date,
+    last: date,
+) -> tuple[pa.Table, set[date]]:
+    """From the observations of some days: rows of `closed_tracks` of the tracks that began from `first` to `last`, and
+    the dates into which a track goes on from the day before."""
+    near = {(store, day + i * ONE_DAY) for store, day in days for i in (-1, 0, 1)}
+    uris: dict[str, list[str]] = {
+        "open_observations": [uri for day in days for uri in observations[day].files],
+        "open_frames": [uri for day in sorted(near) if day in frames for uri in frames[day].files],
+        "closed_tracks": [],
+    }
+    context = {name: table for name, table in tables.items() if name not in ("observations", "frames")}
+    with duckdb.connect() as connection:
+        for statement in statements(context, {}, 1, Plan(frozenset(), frozenset(days), uris=uris), DEFINING):
+            connection.execute(statement)
+        found = connection.sql(_CLOSE, params={"first": first, "last": last}).to_arrow_table()
+        crossed = {row[0] for row in connection.sql(_CROSSED).fetchall()}
+    columns = [
+        found[field.name].cast(field.type) if field.name in found.column_names else pa.nulls(found.num_rows, field.type)
+        for field in CLOSED_TRACKS
+    ]
+    return pa.table(columns, schema=CLOSED_TRACKS), crossed
