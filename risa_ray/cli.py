@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from risa_ray import cli_store
 from risa_ray.benchmarks.cli import bench
 from risa_ray.config import ChainConfig, load_config, redact
 from risa_ray.errors import InputError, RunError
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(bench, name="bench")
+cli_store.register(app)
 
 
 def main() -> None:
@@ -236,6 +238,19 @@ def check(
 
 
 @app.command()
+def privacy(
+    config: Annotated[Path, typer.Argument(help="The YAML config.")],
+    data: Data = None,
+    sign: Annotated[bool, typer.Option("--sign", help="Only the text of a sign for the door.")] = False,
+) -> None:
+    """Tell what a config has recorded about people, why, for how long, and who can see it; with a sign for the door."""
+    from risa_ray import privacy as told
+
+    chain = with_data(load_config(config), data)
+    print(told.sign(chain) if sign else told.privacy_report(chain))
+
+
+@app.command()
 def query(
     sql: Annotated[str, typer.Argument(help="SQL for DuckDB over the views; - reads it from standard input.")],
     data: Data = None,
@@ -259,6 +274,24 @@ def sql(
     from risa_ray.analytics.query import init_script
 
     print(init_script(data or "data", raw=raw))
+
+
+@app.command()
+def simulate(
+    stores: Annotated[int, typer.Option(help="Stores, each with three cameras.")] = 3,
+    days: Annotated[int, typer.Option(help="Days of each store.")] = 7,
+    data: Data = None,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same people.")] = 1,
+    start: Annotated[
+        str | None, typer.Option(metavar="DATE", help="First day, as 2026-03-01; default: so that the last is over.")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second of all cameras; default: 2 to 5.")] = None,
+    visits_per_hour: Annotated[float, typer.Option(help="People at each door per open hour.")] = 60,
+) -> None:
+    """Write invented stores whose truth is known, for trying queries and measuring; the truth goes to DIR/truth."""
+    from risa_ray.analytics.simulate.command import run
+
+    run(data or "data", stores, days, seed, start, fps, visits_per_hour)
 
 
 @app.command()

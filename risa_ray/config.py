@@ -154,11 +154,24 @@ class PipelineConfig(Model):
     model: str = Field(default="default", description="a name under models/, or a path")
 
 
+class RetentionConfig(Model):
+    """For how many days the tables keep their rows, by capture time in whole UTC days; None keeps them for good.
+
+    `observations` are the raw rows, one per face and frame; `tracks` those of table `closed_tracks`, one per person
+    followed, which tell the same views about days whose raw rows are gone.
+    """
+
+    observations: int | None = Field(default=30, ge=1, le=36500)
+    tracks: int | None = Field(default=395, ge=1, le=36500)
+    frames: int | None = Field(default=395, ge=1, le=36500)
+    alerts: int | None = Field(default=395, ge=1, le=36500)
+
+
 class PrivacyConfig(Model):
-    """`k`: figures about fewer than k people are suppressed. `retention_days`: None keeps rows for good."""
+    """`k`: figures about fewer than k people are suppressed. `retention`: what is kept for how long."""
 
     k: int = Field(default=10, ge=1)
-    retention_days: int | None = Field(default=None, ge=1)
+    retention: RetentionConfig = RetentionConfig()
 
 
 class AlertRule(Model):
@@ -221,6 +234,11 @@ class ChainConfig(Model):
                     f"alert {rule.id}: no zone {rule.zone!r} that people are counted in; there are {there}"
                 )
         return self
+
+    @property
+    def retention(self) -> RetentionConfig | None:
+        """What the config says about retention; None for one made from a command line, which purges nothing."""
+        return None if self.ad_hoc else self.privacy.retention
 
     def cameras(self) -> Iterator[tuple[StoreConfig, CameraConfig]]:
         """Every camera with its store, in the file's order."""
@@ -306,6 +324,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "alerts": AlertRule,
     "pipeline": PipelineConfig,
     "privacy": PrivacyConfig,
+    "retention": RetentionConfig,
 }
 
 

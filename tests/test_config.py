@@ -178,6 +178,13 @@ REFUSED: list[tuple[str, Mapping, list[str]]] = [
         chain(pipeline={"device": "gpu"}),
         ["pipeline.device", "'auto', 'cpu' or 'cuda'", "(got 'gpu')"],
     ),
+    ("retention of old", chain(privacy={"retention_days": 90}), ["privacy.retention_days", "did you mean 'retention'"]),
+    (
+        "no such table",
+        chain(privacy={"retention": {"people": 9}}),
+        ["privacy.retention.people", "observations, tracks"],
+    ),
+    ("no day", chain(privacy={"retention": {"frames": 0}}), ["privacy.retention.frames", "(got 0)"]),
     ("no privacy", chain(privacy={"k": 0}), ["privacy.k", "greater than or equal to 1", "(got 0)"]),
     ("value over two lines", chain(camera(detector="mt\ncnn")), ["cameras[till].detector"]),
 ]

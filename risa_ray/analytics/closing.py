@@ -107,7 +107,7 @@ def close_days(data: str, seal_before: date | None = None, clock: Callable[[], f
     return done
 
 
-def _dates(column: pa.ChunkedArray) -> list[date]:
+def _dates(column: Any) -> list[date]:
     """UTC dates of a column without NULLs."""
     found: list[Any] = pc.cast(column, pa.date32()).to_pylist()
     return found

@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 
+from risa_ray.analytics.upkeep import upkeep
 from risa_ray.batch.worker import FileEnd, FileTask, FileWorker
 from risa_ray.config import ChainConfig
 from risa_ray.errors import InputError
@@ -21,7 +22,7 @@ from risa_ray.inputs import Unit
 from risa_ray.sources.base import Source
 from risa_ray.store import runs
 from risa_ray.store.errors import StoreError
-from risa_ray.store.maintenance import compact, purge
+from risa_ray.store.maintenance import compact
 from risa_ray.store.writer import SessionInfo, Writer
 from risa_ray.streaming.cluster import analyzers_per_node, check_resources
 from risa_ray.streaming.driver import open_run
@@ -108,8 +109,7 @@ def run_batch(
 
 
 def _tidy(config: ChainConfig) -> None:
-    if config.privacy.retention_days is not None:
-        purge(config.data, config.privacy.retention_days)
+    upkeep(config.data, config.retention)
     compact(config.data, older_than_s=0)
 
 

@@ -60,6 +60,20 @@ def bench_classifier(
     write_json(run(model, faces, repeats, threads, min_face_size), out)
 
 
+@bench.command("commit")
+def bench_commit(
+    cameras: Annotated[int, typer.Option(help="Cameras, at 5 frames/s with 6 faces each.", min=1)] = 16,
+    rows: Annotated[int, typer.Option(help="Rows of a flush at full load, one flush a second.", min=1)] = 50_000,
+    flushes: Annotated[int, typer.Option(help="Flushes of each load, in turns with the peer.", min=1)] = 10,
+    out: Annotated[Path | None, typer.Option(help="File for the JSON; default: standard output.")] = None,
+) -> None:
+    """Face rows per second that one core commits, when they show, and pyarrow's write_table beside it."""
+    from risa_ray.benchmarks.commit import bench_commit as run
+
+    check_output(out)
+    write_json(run(cameras, rows, flushes), out)
+
+
 @bench.command("detectors")
 def bench_detectors(
     video: Annotated[list[Path] | None, typer.Option(help="A video file, given as often as there are.")] = None,

@@ -8,18 +8,23 @@ Only `privacy`, which is about whoever reads the dataset now, is dated by the wa
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+from deltalake import Schema
+from deltalake.exceptions import DeltaError
 
 from risa_ray.config import CameraConfig, ChainConfig, StoreConfig, redact
 from risa_ray.frames import from_unix
 from risa_ray.store.errors import ConflictError
 from risa_ray.store.paths import ensure_writable
 from risa_ray.store.table import Table
+
+log = logging.getLogger("risa")
 
 KEYS: dict[str, tuple[str, ...]] = {
     "stores": ("store_id",),
@@ -67,18 +72,35 @@ def write_context(
         if not rows and name not in ("zones", "content"):
             continue
         table = Table(path, name)
+        columns = _with_new_columns(table)
         for attempt in range(_ATTEMPTS):
             news = _privacy_news(table, rows) if name == "privacy" else _news(table, rows, run)
             if not news:
                 break
             try:
                 # The mark makes a second process that writes the same rows at this moment conflict and look again.
-                table.commit(pa.Table.from_pylist(news, schema=table.schema), {"context": table.mark("context") + 1})
+                table.commit(pa.Table.from_pylist(news, schema=columns), {"context": table.mark("context") + 1})
                 break
             except ConflictError:
                 if attempt == _ATTEMPTS - 1:
                     raise
                 table.refresh()
+
+
+def _with_new_columns(table: Table) -> pa.Schema:
+    """The columns to write, after a table of an earlier version was given those that it lacks (NULL in its rows)."""
+    there = {column.name for column in table.delta.schema().fields}
+    missing = [column for column in table.schema if column.name not in there]
+    if missing:
+        try:
+            table.delta.alter.add_columns(Schema.from_arrow(pa.schema(missing)).fields)
+        except DeltaError as error:
+            # Another run may have been faster; if not, the commit of the rows says what is wrong.
+            log.warning("%s: columns were not added (%s)", redact(table.path), " ".join(str(error).split())[:200])
+        table.refresh()
+    # What an earlier version had beside ours stays, and has to be written.
+    gone = there - set(table.schema.names)
+    return table.delta.to_pyarrow_dataset().schema if gone else table.schema
 
 
 def _describe(
@@ -95,7 +117,8 @@ def _describe(
         if (store.id, camera.id) in run:
             _describe_camera(rows, store, camera, run[store.id, camera.id], sizes.get(camera.id))
     if not config.ad_hoc:
-        privacy = {"k": config.privacy.k, "retention_days": config.privacy.retention_days}
+        days = {f"{name}_days": kept for name, kept in config.privacy.retention.model_dump().items()}
+        privacy = {"k": config.privacy.k} | days
         rows["privacy"].append({"chain": config.chain, "valid_from": now} | privacy)
     return rows
 

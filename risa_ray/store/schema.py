@@ -91,7 +91,11 @@ ALERTS = _schema(
     ("fired_at", _TIME),
 )
 
-_MOODS = [("known", pa.int64()), ("known_s", pa.float64()), ("valence_sum", pa.float64())]
+_MOODS: list[tuple[str, pa.DataType]] = [
+    ("known", pa.int64()),
+    ("known_s", pa.float64()),
+    ("valence_sum", pa.float64()),
+]
 _MINUTES = pa.list_(pa.struct([("minute", _TIME), *_MOODS]))
 _SHOWN = pa.list_(
     pa.struct([("content_id", pa.string()), ("shown_s", pa.float64()), ("looked_s", pa.float64()), *_MOODS])
@@ -142,7 +146,7 @@ CLOSED_TRACKS = _schema(
         pa.struct(
             [
                 ("through", pa.date32()),
-                ("reaches_back", pa.date32()),
+                ("crosses_in", pa.bool_()),
                 ("observations", pa.int64()),
                 ("frames", pa.int64()),
                 ("context", pa.string()),
@@ -223,7 +227,32 @@ CONTENT = _schema(
     ("valid_from", _TIME),
 )
 
-PRIVACY = _schema(("chain", pa.string()), ("k", pa.int32()), ("retention_days", pa.int32()), ("valid_from", _TIME))
+PRIVACY = _schema(
+    ("chain", pa.string()),
+    ("k", pa.int32()),
+    ("observations_days", pa.int32()),
+    ("tracks_days", pa.int32()),
+    ("frames_days", pa.int32()),
+    ("alerts_days", pa.int32()),
+    ("valid_from", _TIME),
+)
+
+PURGES = _schema(
+    ("at", _TIME),
+    ("kind", pa.string()),
+    ("store_id", pa.string()),
+    ("camera_id", pa.string()),
+    ("since", _TIME),
+    ("until", _TIME),
+    ("observations", pa.int64()),
+    ("frames", pa.int64()),
+    ("alerts", pa.int64()),
+    ("closed_tracks", pa.int64()),
+)
+"""What was deleted on purpose, as counts of rows per table: rows captured from `since` (NULL: any time) to `until`.
+
+`kind` is retention (a running job), older_than (a command) or erasure (of one camera; `store_id`, `camera_id`).
+"""
 
 TABLES: dict[str, pa.Schema] = {
     "observations": OBSERVATIONS,
@@ -231,6 +260,7 @@ TABLES: dict[str, pa.Schema] = {
     "alerts": ALERTS,
     "closed_tracks": CLOSED_TRACKS,
     "runs": RUNS,
+    "purges": PURGES,
     "stores": STORES,
     "cameras": CAMERAS,
     "zones": ZONES,
@@ -242,3 +272,11 @@ PARTITIONED = ("observations", "frames", "alerts", "closed_tracks")
 """Tables in folders `date=.../store_id=...`; the others are small."""
 
 PARTITION_COLUMNS = ["date", "store_id"]
+
+TIME_COLUMNS = {
+    "observations": "captured_at",
+    "frames": "window_start",
+    "alerts": "fired_at",
+    "closed_tracks": "first_seen",
+}
+"""Table -> the column whose UTC day is `date`."""

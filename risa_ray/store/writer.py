@@ -20,6 +20,7 @@ from risa_ray.frames import Chunk, from_unix
 from risa_ray.store import rows
 from risa_ray.store.errors import ConflictError, GapError, StoreError
 from risa_ray.store.paths import ensure_writable
+from risa_ray.store.rows import Faces
 from risa_ray.store.schema import WINDOW_S
 from risa_ray.store.table import Table
 from risa_ray.store.windows import Window, empty_row, window_of
@@ -50,7 +51,7 @@ class _Session:
     faces_mark: int
     frames_mark: int
     last_seq: int = -1
-    faces: list[dict[str, Any]] = field(default_factory=list)
+    faces: list[Faces] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     closing: tuple[str, str] | None = None
 
@@ -76,7 +77,7 @@ class _Session:
         self.faces_mark = max(self.faces_mark, faces_mark)
         self.frames_mark = max(self.frames_mark, frames_mark)
         self.last_seq = max(self.last_seq, self.acknowledged)
-        self.faces = [face for face in self.faces if face["frame_seq"] > self.faces_mark]
+        self.faces = [left for faces in self.faces if (left := faces.after(self.faces_mark)).rows]
         for window in self.windows:
             window.trim(self.frames_mark)
         self.windows = [window for window in self.windows if window.entries]
@@ -156,7 +157,8 @@ class Writer:
             raise KeyError(f"session {session_id} was closed and takes no new frames")
         for outcome in fresh.outcomes:
             session.window(outcome.captured_at).add(outcome)
-        session.faces += [rows.observation(fresh, f) for f in fresh.faces if f.frame_seq > session.faces_mark]
+        if (faces := Faces(fresh, fresh.faces).after(session.faces_mark)).rows:
+            session.faces.append(faces)
         session.last_seq = fresh.last_seq
         return fresh
 

@@ -17,6 +17,8 @@ from risa_ray.errors import InputError
 LOCAL_OBJECT_STORE_MB = 512
 """Of a cluster that we start: a few hundred frames, far more than are ever in flight."""
 
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - memory, not a folder on disk
+
 
 def connect(
     address: str | None = None,
@@ -32,7 +34,8 @@ def connect(
         show_worker_logs: print what the actors log.
         num_cpus, num_gpus: of a local cluster, where they are not to be what the machine has.
 
-    A local cluster never spills objects to disk, since objects are pictures of people.
+    A local cluster keeps objects off the disk, since they are pictures of people: nothing is spilled, and what no
+    longer fits into the object store goes to shared memory too. A warning tells where /dev/shm is too small for it.
 
     Raises:
         InputError: there is no cluster at the address.
@@ -51,15 +54,31 @@ def connect(
         except (ConnectionError, ValueError) as error:
             raise InputError(f"no Ray cluster at {address!r} ({error}); start one with `ray start --head`") from None
         return
+    _warn_of_small_memory()
     ray.init(
         address="local",
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         include_dashboard=False,
         object_store_memory=LOCAL_OBJECT_STORE_MB * 1024 * 1024,
+        # Even without spilling, Ray allocates what a full store cannot take in files of the spilling folder.
+        object_spilling_directory=_SHARED_MEMORY,
         _system_config={"automatic_object_spilling_enabled": False},
         **options,
     )
+
+
+def _warn_of_small_memory() -> None:
+    """Ray says nothing aloud when it keeps a store that does not fit into shared memory in a file on disk."""
+    space = os.statvfs(_SHARED_MEMORY)
+    free_mb = space.f_bavail * space.f_frsize // 2**20
+    if free_mb < LOCAL_OBJECT_STORE_MB:
+        print(
+            f"risa: warning: {_SHARED_MEMORY} has {free_mb} MB free, so Ray keeps pictures on their way in a file on "
+            f"disk while it runs; give it {LOCAL_OBJECT_STORE_MB} MB (docker run --shm-size=1g)",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def check_resources(config: ChainConfig) -> None:

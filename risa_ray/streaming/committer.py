@@ -13,13 +13,14 @@ from functools import partial
 
 import ray
 
+from risa_ray.analytics.upkeep import upkeep
 from risa_ray.config import ChainConfig
 from risa_ray.frames import Chunk
 from risa_ray.live.figures import Figures
 from risa_ray.live.rolling import Rolling
 from risa_ray.live.rules import Alert, Rules
 from risa_ray.store.errors import StoreError
-from risa_ray.store.maintenance import compact, purge
+from risa_ray.store.maintenance import compact
 from risa_ray.store.writer import SessionInfo, Writer
 from risa_ray.streaming.process import resident_mb
 
@@ -65,7 +66,7 @@ class CommitterActor:
         self._trouble = self._rules_trouble = ""
         self._lock = threading.Lock()
         self._flush_s = config.pipeline.flush_s
-        self._data, self._retention_days = config.data, config.privacy.retention_days
+        self._data, self._retention = config.data, config.retention
         threading.Thread(target=self._flush_forever, name="flush", daemon=True).start()
         threading.Thread(target=self._upkeep_forever, name="upkeep", daemon=True).start()
 
@@ -177,10 +178,9 @@ class CommitterActor:
             self._rules_trouble = trouble
 
     def _upkeep_forever(self) -> None:
-        """Delete what outlived its retention, and merge the small files of the flushes, beside the commits."""
+        """Close days, delete what outlived its retention, and merge the flushes' small files, beside the commits."""
         while True:
-            if self._retention_days is not None:
-                self._upkeep(partial(purge, self._data, self._retention_days))
+            self._upkeep(partial(upkeep, self._data, self._retention))
             time.sleep(_UPKEEP_S)
             self._upkeep(partial(compact, self._data))
 

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from risa_ray import open_dataset
 from risa_ray.config import ChainConfig, parse_config
@@ -52,7 +54,20 @@ def test_a_config_is_described_without_credentials(tmp_path: Path, tools: Any) -
     (content,) = tools.rows(tmp_path, "content")
     assert content["starts_at"] == datetime(2026, 11, 22, 8, tzinfo=UTC)
     (privacy,) = tools.rows(tmp_path, "privacy")
-    assert (privacy["k"], privacy["retention_days"]) == (10, None)
+    days = {name: privacy[f"{name}_days"] for name in ("observations", "tracks", "frames", "alerts")}
+    assert days == {"observations": 30, "tracks": 395, "frames": 395, "alerts": 395}
+    assert privacy["k"] == 10
+
+
+def test_a_table_of_an_earlier_version_gets_its_new_columns(tmp_path: Path, tools: Any) -> None:
+    columns = [("chain", pa.string()), ("k", pa.int32()), ("retention_days", pa.int32())]
+    schema = pa.schema([*columns, ("valid_from", pa.timestamp("us", "UTC"))])
+    old = pa.Table.from_pylist([{"chain": "chain", "k": 10, "retention_days": 90, "valid_from": AT}], schema=schema)
+    write_deltalake(str(tmp_path / "privacy"), old)
+    write(tmp_path, config(), clock=wall(AT + timedelta(days=1)))
+    rows = tools.rows(tmp_path, "privacy", ["valid_from"])
+    assert [r["observations_days"] for r in rows] == [None, 30]
+    assert open_dataset(tmp_path).sql("SELECT getvariable('k')").fetchall() == [(10,)]
 
 
 def test_only_changes_are_appended(tmp_path: Path, tools: Any) -> None:

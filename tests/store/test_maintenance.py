@@ -1,14 +1,22 @@
-"""Merging and purging beside writers that keep writing."""
+"""Merging and sorting beside writers that keep writing."""
 
 from __future__ import annotations
 
 import os
+import random
+import threading
 import time
-from datetime import UTC, datetime
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from risa_ray.store.maintenance import compact, purge
+import pyarrow.parquet as pq
+import pytest
+
+from risa_ray import open_dataset
+from risa_ray.store.maintenance import compact, sort_days
+from risa_ray.store.verify import verify
 from risa_ray.store.writer import Writer
 
 
@@ -61,16 +69,82 @@ def test_what_a_crashed_commit_left_is_deleted(tmp_path: Path, tools: Any) -> No
     assert (orphan.exists(), fresh.exists(), files(tmp_path)) == (False, True, 3)
 
 
-def test_old_days_are_purged(tmp_path: Path, tools: Any) -> None:
+def test_days_are_sorted_into_one_file_beside_a_writer_and_readers(tmp_path: Path, tools: Any) -> None:
     writer = Writer(str(tmp_path), "run1")
-    for name, day in (("s1", 1), ("s2", 20)):
+    for number in range(3):
+        writer.open_session(tools.session(f"s{number}"))
+    for first in range(0, 60, 10):
+        # Not in the order of capture: cameras are minutes apart.
+        for number in (2, 0, 1):
+            start = tools.START - timedelta(minutes=number)
+            writer.add(tools.chunk(first, first + 9, session_id=f"s{number}", start=start, faces=lambda s: 2))
+        writer.flush()
+    count = "SELECT count(*), count(DISTINCT (session_id, frame_seq, face_index)) FROM observations"
+    before = open_dataset(tmp_path, raw=True)
+    stop = threading.Event()
+
+    def keep_writing() -> None:
+        seq = 60
+        while not stop.is_set():
+            writer.add(tools.chunk(seq, seq, session_id="s0", faces=lambda s: 1))
+            writer.flush()
+            seq += 1
+
+    thread = threading.Thread(target=keep_writing)
+    thread.start()
+    try:
+        done = {name: upkeep for name, upkeep, _ in sort_days(str(tmp_path))}
+        during = open_dataset(tmp_path, raw=True)
+    finally:
+        stop.set()
+        thread.join()
+    assert done["observations"].merged >= 6
+    assert done["observations"].rows >= 360
+    assert before.sql(count).fetchall() == [(360, 360)], "the files of an open reader stay"
+    ((rows, keys),) = during.sql(count).fetchall()
+    assert rows == keys >= 360
+
+    done = {name: upkeep for name, upkeep, _ in sort_days(str(tmp_path), keep_hours=0)}
+    assert done["observations"].written == 1
+    # What was replaced in the very millisecond of the vacuum waits for the next.
+    list(sort_days(str(tmp_path), keep_hours=0))
+    assert files(tmp_path) == 1
+    (file,) = (tmp_path / "observations").rglob("*.parquet")
+    times = pq.ParquetFile(file).read(columns=["captured_at"])["captured_at"].to_pylist()
+    assert times == sorted(times)
+    assert [check.line() for check in verify(str(tmp_path)) if check.problems] == []
+    assert {name: upkeep.merged for name, upkeep, _ in sort_days(str(tmp_path))}["observations"] == 0, "in order"
+
+
+def test_a_merged_day_is_sorted_too_and_a_large_one_is_cut(
+    tmp_path: Path, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer(str(tmp_path), "run1")
+    rng = random.Random(0)
+    for number in rng.sample(range(24), 24):
+        writer.open_session(tools.session(f"s{number}"))
+        start = tools.START.replace(hour=0, minute=2 * number)
+        writer.add(tools.chunk(0, 200, session_id=f"s{number}", start=start, faces=lambda s: 5))
+        writer.flush()
+    compact(str(tmp_path), older_than_s=-60, keep_hours=0)
+    assert files(tmp_path) == 1
+    list(sort_days(str(tmp_path), keep_hours=0))
+    (file,) = (tmp_path / "observations").rglob("*.parquet")
+    times = pq.ParquetFile(file).read(columns=["captured_at"])["captured_at"].to_pylist()
+    assert times == sorted(times)
+
+    monkeypatch.setattr("risa_ray.store.maintenance.TARGET_BYTES", file.stat().st_size // 4)
+    for name in ("s90", "s91"):
         writer.open_session(tools.session(name))
-        start = datetime(2026, 11, day, 12, tzinfo=UTC)
-        writer.add(tools.chunk(0, 2, session_id=name, start=start, faces=lambda s: 1))
-        writer.close_session(name, "complete")
-    writer.flush()
-    now = datetime(2026, 11, 22, tzinfo=UTC).timestamp()
-    assert purge(str(tmp_path), 7, clock=lambda: now) == 4
-    assert {r["session_id"] for r in tools.rows(tmp_path, "observations")} == {"s2"}
-    assert len(tools.rows(tmp_path, "frames")) == 1
-    assert purge(str(tmp_path), 7, clock=lambda: now) == 0
+        writer.add(tools.chunk(0, 200, session_id=name, start=tools.START.replace(hour=0), faces=lambda s: 5))
+        writer.flush()
+    list(sort_days(str(tmp_path), keep_hours=0))
+    spans = []
+    for file in (tmp_path / "observations").rglob("*.parquet"):
+        times = pq.ParquetFile(file).read(columns=["captured_at"])["captured_at"].to_pylist()
+        assert times == sorted(times)
+        spans.append((times[0], times[-1]))
+    spans.sort()
+    assert len(spans) > 1
+    assert all(a[1] <= b[0] for a, b in pairwise(spans))
+    assert {name: upkeep.merged for name, upkeep, _ in sort_days(str(tmp_path))}["observations"] == 0, "in order"

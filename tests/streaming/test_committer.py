@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,25 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from risa_ray.analytics.upkeep import upkeep
 from risa_ray.batch.job import _tidy
-from risa_ray.config import parse_config
+from risa_ray.config import RetentionConfig, parse_config
 from risa_ray.frames import Chunk, Outcome
 from risa_ray.store.errors import StoreError
-from risa_ray.store.maintenance import purge
 from risa_ray.store.writer import SessionInfo, Writer
 from risa_ray.streaming.committer import CommitterActor
 
 START = datetime(2025, 11, 22, 10, tzinfo=UTC)
 
 
-def committer(data: Path, retention_days: int | None = None) -> CommitterActor:
+KEEP_ALL = {"observations": None, "tracks": None, "frames": None, "alerts": None}
+
+
+def committer(data: Path, retention: Mapping[str, int | None] = KEEP_ALL) -> CommitterActor:
     raw: dict[str, Any] = {
         "data": str(data),
         "pipeline": {"flush_s": 2},
-        "privacy": {"retention_days": retention_days},
+        "privacy": {"retention": dict(retention)},
         "stores": [{"id": "007", "cameras": [{"id": "cam1", "source": "film.mp4"}]}],
         "alerts": [{"id": "r", "figure": "people", "above": -1}],
     }
@@ -98,14 +102,14 @@ def rows(data: Path) -> int:
 def test_what_outlived_its_retention_goes_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = threading.Event()
 
-    def purged(data: str, retention_days: int) -> None:
-        purge(data, retention_days, clock=(START + timedelta(days=30)).timestamp)
+    def late(data: str, retention: RetentionConfig) -> None:
+        upkeep(data, retention, clock=(START + timedelta(days=30)).timestamp)
         done.set()
 
-    monkeypatch.setattr("risa_ray.streaming.committer.purge", purged)
+    monkeypatch.setattr("risa_ray.streaming.committer.upkeep", late)
     old_rows(tmp_path)
     assert rows(tmp_path) == 2
-    committer(tmp_path, retention_days=7)
+    committer(tmp_path, KEEP_ALL | {"frames": 7})
     assert done.wait(60)
     assert rows(tmp_path) == 0
 
@@ -114,9 +118,11 @@ def test_what_outlived_its_retention_goes_at_the_end_of_a_batch(tmp_path: Path) 
     camera = {"id": "cam1", "source": "film.mp4"}
     raw: dict[str, Any] = {"data": str(tmp_path), "stores": [{"id": "007", "cameras": [camera]}]}
     old_rows(tmp_path)
-    _tidy(parse_config(raw, "test"))
+    _tidy(parse_config(raw | {"privacy": {"retention": KEEP_ALL | {"observations": 1}}}, "test"))
     assert rows(tmp_path) == 2
-    _tidy(parse_config(raw | {"privacy": {"retention_days": 1}}, "test"))
+    _tidy(parse_config(raw | {"ad_hoc": True, "privacy": {"retention": {"frames": 1}}}, "test"))
+    assert rows(tmp_path) == 2, "a config made from a command line says nothing about retention"
+    _tidy(parse_config(raw | {"privacy": {"retention": KEEP_ALL | {"frames": 1}}}, "test"))
     assert rows(tmp_path) == 0
 
 
