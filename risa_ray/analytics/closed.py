@@ -21,7 +21,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from risa_ray.store.context import KEYS
-from risa_ray.store.table import snapshot_files
+from risa_ray.store.table import arrow_dataset, snapshot_files
 
 Day = tuple[str, date]
 """A store and a UTC date."""
@@ -123,7 +123,7 @@ class Fingerprints:
         self._definition = definition()
         self._context: dict[str, list[tuple[str, tuple[Any, ...], dict[str, Any]]]] = {}
         for name in _CONTEXT:
-            rows = tables[name].to_pyarrow_table().to_pylist() if name in tables else []
+            rows = arrow_dataset(tables[name]).to_table().to_pylist() if name in tables else []
             for row in rows:
                 key = tuple(row[column] for column in KEYS[name])
                 self._context.setdefault(row["store_id"], []).append((name, key, row))
@@ -165,7 +165,7 @@ def definition() -> str:
 
 def read_records(table: DeltaTable) -> dict[Day, dict[str, Any]]:
     """Day -> what it was made from."""
-    rows = duckdb.from_arrow(table.to_pyarrow_dataset()).filter("closed IS NOT NULL").project("store_id, date, closed")
+    rows = duckdb.from_arrow(arrow_dataset(table)).filter("closed IS NOT NULL").project("store_id, date, closed")
     return {(store, day): record for store, day, record in rows.fetchall()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from risa_ray.store.schema import CLOSED_TRACKS, TABLES
 from risa_ray.store.table import Table
 
 BATCH_ROWS = 2_000_000
-"""Observations that are worked on at a time; a quarter of a gigabyte of memory a million."""
+"""Observations that are worked on at a time."""
 
 _CLOSE = """
 WITH minutes AS (
@@ -53,6 +54,11 @@ _CROSSED = """
 SELECT DISTINCT date FROM (SELECT DISTINCT store_id, session_id, track_id, date FROM people.open_observations)
 QUALIFY lag(date) OVER (PARTITION BY store_id, session_id, track_id ORDER BY date) = date - 1
 """
+
+_USED = """store_id, camera_id, session_id, track_id, frame_seq, captured_at, pts, zone_ids, x1, y1, x2, y2, face_px,
+yaw_deg, expression, valence, weight_s, known, bridge_s"""
+_KEPT = {"weighed": _USED, "stay_observations": "*", "open_stays": "*"}
+"""Views that others read several times -> the columns that these need: they are computed once, as tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,14 @@ def close_days(data: str, seal_before: date | None = None, clock: Callable[[], f
     for store, first, last in _batches(sorted(due), observations):
         done += _close(target, tables, observations, frames, current, (store, first, last), seal_before, today)
     return done
+
+
+def _kept(statement: str) -> str:
+    """The statement, which makes a table where it would make a view of `_KEPT`."""
+    made = re.search(r"CREATE VIEW people\.(\w+) AS\s(.*)", statement, re.DOTALL)
+    if made is None or made[1] not in _KEPT:
+        return statement
+    return f"CREATE TABLE people.{made[1]} AS SELECT {_KEPT[made[1]]} FROM (\n{made[2]}\n)"  # noqa: S608 - our own SQL
 
 
 def _dates(column: Any) -> list[date]:
@@ -189,7 +203,7 @@ def _tracks(
     context = {name: table for name, table in tables.items() if name not in ("observations", "frames")}
     with duckdb.connect() as connection:
         for statement in statements(context, {}, 1, Plan(frozenset(), frozenset(days), uris=uris), DEFINING):
-            connection.execute(statement)
+            connection.execute(_kept(statement))
         found = connection.sql(_CLOSE, params={"first": first, "last": last}).to_arrow_table()
         crossed = {row[0] for row in connection.sql(_CROSSED).fetchall()}
     columns = [

@@ -24,7 +24,7 @@ from risa_ray.config import is_url, redact
 from risa_ray.errors import InputError
 from risa_ray.store.paths import has_table, require_dataset
 from risa_ray.store.schema import PARTITIONED, TABLES
-from risa_ray.store.table import snapshot_files
+from risa_ray.store.table import arrow_dataset, snapshot_files
 
 DEFAULT_K = 10
 
@@ -110,11 +110,11 @@ def _arrow_datasets(tables: Mapping[str, DeltaTable], reading: Plan | None) -> I
     """Relation -> its rows, of those that have any."""
     for name, table in tables.items():
         if table.file_uris():
-            yield name, table.to_pyarrow_dataset()
+            yield name, arrow_dataset(table)
     if reading is None:
         return
     for name, uris in reading.uris.items():
-        whole: Any = tables[name.removeprefix("open_")].to_pyarrow_dataset() if uris else None
+        whole: Any = arrow_dataset(tables[name.removeprefix("open_")]) if uris else None
         if whole is not None:
             wanted = {uri.rsplit("/", 1)[-1] for uri in uris}
             fragments = [f for f in whole.get_fragments() if f.path.rsplit("/", 1)[-1] in wanted]
@@ -146,7 +146,7 @@ def floor(tables: Mapping[str, DeltaTable], raw: bool, k: int | None) -> int:
         return 1
     if k is not None:
         return k
-    rows = tables["privacy"].to_pyarrow_table().to_pylist() if "privacy" in tables else []
+    rows = arrow_dataset(tables["privacy"]).to_table().to_pylist() if "privacy" in tables else []
     current = {row["chain"]: row["k"] for row in sorted(rows, key=lambda r: r["valid_from"])}
     return max(current.values(), default=DEFAULT_K)
 

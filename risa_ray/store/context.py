@@ -22,7 +22,7 @@ from risa_ray.config import CameraConfig, ChainConfig, StoreConfig, redact
 from risa_ray.frames import from_unix
 from risa_ray.store.errors import ConflictError
 from risa_ray.store.paths import ensure_writable
-from risa_ray.store.table import Table
+from risa_ray.store.table import Table, arrow_dataset
 
 log = logging.getLogger("risa")
 
@@ -100,7 +100,7 @@ def _with_new_columns(table: Table) -> pa.Schema:
         table.refresh()
     # What an earlier version had beside ours stays, and has to be written.
     gone = there - set(table.schema.names)
-    return table.delta.to_pyarrow_dataset().schema if gone else table.schema
+    return arrow_dataset(table.delta).schema if gone else table.schema
 
 
 def _describe(

@@ -14,14 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import WriterProperties
 from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.fs import DeltaStorageHandler
-from pyarrow import fs
 
 from risa_ray.config import redact
 from risa_ray.store.errors import StoreError
 from risa_ray.store.paths import has_table
 from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TABLES, TIME_COLUMNS
-from risa_ray.store.table import WRITER_PROPERTIES, Table
+from risa_ray.store.table import WRITER_PROPERTIES, Table, arrow_dataset
 
 TARGET_BYTES = 64 * 2**20
 MIN_FILES = 8
@@ -148,11 +146,6 @@ def vacuum(table: Table, keep_hours: int) -> Upkeep:
     return Upkeep(deleted=len(deleted))
 
 
-def file_system(table: Table) -> fs.FileSystem:
-    """The table's folder as pyarrow opens files in it, wherever it lies."""
-    return fs.PyFileSystem(DeltaStorageHandler.from_table(table.delta._table))  # type: ignore[arg-type]
-
-
 def partition_files(table: Table) -> dict[Partition, list[dict[str, Any]]]:
     """Partition -> the log's entries of its files, as of the snapshot; `path` is relative to the table."""
     columns = PARTITION_COLUMNS if table.name in PARTITIONED else []
@@ -218,7 +211,7 @@ def _follow_one_another(entries: list[dict[str, Any]], column: str) -> bool:
 
 def _sorted_inside(table: Table, partition: Partition, column: str) -> bool:
     try:
-        dataset = table.delta.to_pyarrow_dataset()
+        dataset = arrow_dataset(table.delta)
         for file in dataset.get_fragments(filter=partition_filter(partition)):
             times = file.to_table(columns=[column])[column].combine_chunks().cast(pa.int64())
             if not pc.all(pc.less_equal(times[:-1], times[1:]), min_count=0).as_py():

@@ -20,10 +20,10 @@ from risa_ray.config import RetentionConfig, redact
 from risa_ray.errors import InputError
 from risa_ray.frames import from_unix
 from risa_ray.store.errors import StoreError
-from risa_ray.store.maintenance import KEEP_HOURS, file_system, partition_files, replacing, vacuum
+from risa_ray.store.maintenance import KEEP_HOURS, partition_files, replacing, vacuum
 from risa_ray.store.paths import has_table, require_dataset
 from risa_ray.store.schema import PARTITIONED, PURGES, TABLES, TIME_COLUMNS, WINDOW_S
-from risa_ray.store.table import WRITER_PROPERTIES, Table
+from risa_ray.store.table import WRITER_PROPERTIES, Table, arrow_dataset, file_system
 
 COMMIT_S = 30.0
 """A file that no commit mentions after so long was left by a crash; a younger one may be about to be committed."""
@@ -259,7 +259,7 @@ def _delete(table: Table, sql: str, expression: pc.Expression, *, dry_run: bool)
     counted = expression & pc.field("track_id").is_valid() if table.name == "closed_tracks" else expression
 
     def work() -> int:
-        rows = int(table.delta.to_pyarrow_dataset().count_rows(filter=counted))
+        rows = int(arrow_dataset(table.delta).count_rows(filter=counted))
         if not dry_run and (rows or table.name == "closed_tracks"):
             table.delta.delete(sql, writer_properties=WRITER_PROPERTIES)
         return rows
@@ -297,7 +297,7 @@ def _sweep(table: Table, span: _Span, commit_s: float) -> bool:
     replacing(table, work)
     table.refresh()
     done = True
-    files = file_system(table)
+    files = file_system(table.delta)
     known = {_plain(entry["path"]) for entries in partition_files(table).values() for entry in entries}
     # Looked for here and not by the table library, which leaves out what was replaced this very millisecond.
     for found in files.get_file_info(fs.FileSelector("", recursive=True)):
@@ -359,7 +359,7 @@ def _camera(path: str, camera: str) -> tuple[str, str]:
 def _places(table: Table) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     try:
-        for batch in table.delta.to_pyarrow_dataset().to_batches(columns=["store_id", "camera_id"]):
+        for batch in arrow_dataset(table.delta).to_batches(columns=["store_id", "camera_id"]):
             places = pa.Table.from_batches([batch]).group_by(["store_id", "camera_id"]).aggregate([]).to_pylist()
             found |= {(p["store_id"], p["camera_id"]) for p in places if p["camera_id"] is not None}
     except (OSError, DeltaError, pa.ArrowException) as error:

@@ -17,6 +17,8 @@ from urllib.parse import unquote
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.fs import DeltaStorageHandler
+from pyarrow import fs
 
 from risa_ray.config import is_url, redact
 from risa_ray.store.errors import ConflictError, StoreError
@@ -201,10 +203,24 @@ class Table:
         Args:
             filters: as of `DeltaTable.to_pyarrow_table`.
         """
-        return self._delta.to_pyarrow_table(filters=filters)
+        return self._delta.to_pyarrow_table(filters=filters, filesystem=file_system(self._delta))
 
     def _failure(self, error: BaseException) -> StoreError:
         return StoreError(f"{redact(self.path)}: cannot be written ({_reason(error)}); what waits is kept")
+
+
+def file_system(delta: DeltaTable) -> fs.FileSystem:
+    """The table's folder as pyarrow opens files in it, wherever it lies."""
+    if not is_url(delta.table_uri) or delta.table_uri.startswith("file://"):
+        # Through Delta's own handler Arrow's threads call Python, and a process that ends meanwhile is aborted.
+        root = unquote(delta.table_uri.removeprefix("file://"))
+        return fs.SubTreeFileSystem(root, fs.LocalFileSystem())
+    return fs.PyFileSystem(DeltaStorageHandler.from_table(delta._table))  # type: ignore[arg-type]
+
+
+def arrow_dataset(delta: DeltaTable) -> Any:
+    """The snapshot's rows as a `pyarrow.dataset.Dataset`."""
+    return delta.to_pyarrow_dataset(filesystem=file_system(delta))
 
 
 def snapshot_files(delta: DeltaTable) -> list[str]:

@@ -19,10 +19,10 @@ from risa_ray.config import redact
 from risa_ray.frames import DROP_CAUSES
 from risa_ray.store.context import KEYS
 from risa_ray.store.errors import StoreError
-from risa_ray.store.maintenance import Partition, file_system, partition_files, partition_filter
+from risa_ray.store.maintenance import Partition, partition_files
 from risa_ray.store.paths import has_table, require_dataset
 from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TABLES, TIME_COLUMNS, WINDOW_S
-from risa_ray.store.table import Table
+from risa_ray.store.table import Table, arrow_dataset, file_system
 
 _SHOWN = 3
 """So many places are named per check; the others are counted."""
@@ -98,7 +98,7 @@ def _files(table: Table) -> Check:
     """Every file of the snapshot is there, opens, has the rows that the log says, and columns of our types."""
 
     def work(problems: list[str]) -> str:
-        files = file_system(table)
+        files = file_system(table.delta)
         wanted = {f.name: f.type for f in table.schema if table.name not in PARTITIONED or f.name not in _PARTS}
         count = rows = 0
         for entry in (entry for entries in partition_files(table).values() for entry in entries):
@@ -145,8 +145,12 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _batches(table: Table, columns: list[str], partition: Partition) -> Iterator[pa.RecordBatch]:
-    dataset = table.delta.to_pyarrow_dataset()
-    yield from dataset.to_batches(columns=columns, filter=partition_filter(partition))
+    # File by file: a dataset's scanner reads ahead in threads that may outlive it, and then the process aborts at exit.
+    files = file_system(table.delta)
+    for entry in partition_files(table)[partition]:
+        with files.open_input_file(entry["path"]) as source:
+            for batch in pq.ParquetFile(source).iter_batches(columns=columns):
+                yield batch.select(columns)
 
 
 def _partitions(table: Table) -> list[Partition]:
@@ -397,7 +401,7 @@ def _count(observations: Table, session: _Session, row: dict[str, Any]) -> int:
     where &= (pc.field("date") >= pa.scalar(day - timedelta(days=1))) & (
         pc.field("date") <= pa.scalar(day + timedelta(days=1))
     )
-    return int(observations.delta.to_pyarrow_dataset().count_rows(filter=where))
+    return int(arrow_dataset(observations.delta).count_rows(filter=where))
 
 
 def _context(tables: dict[str, Table]) -> Check:
