@@ -147,10 +147,11 @@ def _is_text(kind: pa.DataType) -> bool:
 def _batches(table: Table, columns: list[str], partition: Partition) -> Iterator[pa.RecordBatch]:
     # File by file: a dataset's scanner reads ahead in threads that may outlive it, and then the process aborts at exit.
     files = file_system(table.delta)
+    wanted = pa.schema([table.schema.field(name) for name in columns])
     for entry in partition_files(table)[partition]:
         with files.open_input_file(entry["path"]) as source:
             for batch in pq.ParquetFile(source).iter_batches(columns=columns):
-                yield batch.select(columns)
+                yield batch.select(columns).cast(wanted)
 
 
 def _partitions(table: Table) -> list[Partition]:
