@@ -170,6 +170,15 @@ def test_valence_before_during_and_after_a_talk() -> None:
     assert cell["change_after"] is None, "one pair has no interval"
 
 
+def test_few_people_who_talk_often_are_few_people() -> None:
+    visits = [(60 * i, 60 * i + 20, at("desk", 0.1)) for i in range(4)]
+    observations = [o for t in range(3) for o in follow(f"t{t}", *visits)]
+    (cell,) = rows(store(observations, k=10), "service_interactions")
+    assert cell["status"] == "suppressed"
+    shown = {n: v for n, v in cell.items() if v is not None}
+    assert set(shown) == {"store_id", "camera_id", "zone_id", "day", "status"}
+
+
 def test_a_journey_goes_from_the_first_to_the_last_third() -> None:
     observations = [
         *follow("a", (0, 9, away(-0.2)), (10, 19, away(0.0)), (20, 30, away(0.6))),

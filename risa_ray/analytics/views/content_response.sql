@@ -37,11 +37,11 @@ WITH dated AS (
 ), attended AS (
     -- Two people on either side tell something of an hour, and each hour weighs as much as it tells. A share's variance
     -- is that of both sides together: a few people who agree would seem to have none.
-    SELECT store_id, camera_id, zone_id, content_id, sum(an)::BIGINT AS matched, sum(aw * (am - oam)) / sum(aw) AS mean,
+    SELECT store_id, camera_id, zone_id, content_id, sum(an)::BIGINT AS matched, sum(oan) AS others, sum(aw * (am - oam)) / sum(aw) AS mean,
         sqrt(sum(aw * aw * pooled * (1 - pooled) * (1 / (an - 1) + 1 / (oan - 1)))) / sum(aw) AS se
     FROM matched WHERE an >= 2 AND oan >= 2 GROUP BY store_id, camera_id, zone_id, content_id
 ), felt AS (
-    SELECT store_id, camera_id, zone_id, content_id, sum(vn)::BIGINT AS matched, sum(vw * (vm - ovm)) / sum(vw) AS mean,
+    SELECT store_id, camera_id, zone_id, content_id, sum(vn)::BIGINT AS matched, sum(ovn) AS others, sum(vw * (vm - ovm)) / sum(vw) AS mean,
         sqrt(sum(vw * vw * (vv / vn + ovv / ovn))) / sum(vw) AS se, sum(vn + ovn - 2) AS freedom
     FROM matched WHERE vn >= 2 AND ovn >= 2 GROUP BY store_id, camera_id, zone_id, content_id
 ), cells AS (
@@ -59,18 +59,18 @@ SELECT store_id, camera_id, zone_id, content_id,
     if(moods >= k, cells.mean, NULL) AS valence,
     if(moods >= k, cells.mean - mean_half(sd, moods), NULL) AS valence_low,
     if(moods >= k, cells.mean + mean_half(sd, moods), NULL) AS valence_high,
-    if(a.matched >= k, a.matched, NULL) AS matched_tracks,
-    if(a.matched >= k, a.mean, NULL) AS attention_difference,
-    if(a.matched >= k, a.mean - 1.959963984540054 * a.se, NULL) AS attention_difference_low,
-    if(a.matched >= k, a.mean + 1.959963984540054 * a.se, NULL) AS attention_difference_high,
-    CASE WHEN a.matched >= k AND a.mean - 1.959963984540054 * a.se > 0 THEN 'best'
-         WHEN a.matched >= k AND a.mean + 1.959963984540054 * a.se < 0 THEN 'worse'
+    if(least(a.matched, a.others) >= k, a.matched, NULL) AS matched_tracks,
+    if(least(a.matched, a.others) >= k, a.mean, NULL) AS attention_difference,
+    if(least(a.matched, a.others) >= k, a.mean - 1.959963984540054 * a.se, NULL) AS attention_difference_low,
+    if(least(a.matched, a.others) >= k, a.mean + 1.959963984540054 * a.se, NULL) AS attention_difference_high,
+    CASE WHEN least(a.matched, a.others) >= k AND a.mean - 1.959963984540054 * a.se > 0 THEN 'best'
+         WHEN least(a.matched, a.others) >= k AND a.mean + 1.959963984540054 * a.se < 0 THEN 'worse'
          ELSE 'no clear winner' END AS attention_verdict,
-    if(f.matched >= k, f.mean, NULL) AS valence_difference,
-    if(f.matched >= k, f.mean - t95(f.freedom) * f.se, NULL) AS valence_difference_low,
-    if(f.matched >= k, f.mean + t95(f.freedom) * f.se, NULL) AS valence_difference_high,
-    CASE WHEN f.matched >= k AND f.mean - t95(f.freedom) * f.se > 0 THEN 'best'
-         WHEN f.matched >= k AND f.mean + t95(f.freedom) * f.se < 0 THEN 'worse'
+    if(least(f.matched, f.others) >= k, f.mean, NULL) AS valence_difference,
+    if(least(f.matched, f.others) >= k, f.mean - t95(f.freedom) * f.se, NULL) AS valence_difference_low,
+    if(least(f.matched, f.others) >= k, f.mean + t95(f.freedom) * f.se, NULL) AS valence_difference_high,
+    CASE WHEN least(f.matched, f.others) >= k AND f.mean - t95(f.freedom) * f.se > 0 THEN 'best'
+         WHEN least(f.matched, f.others) >= k AND f.mean + t95(f.freedom) * f.se < 0 THEN 'worse'
          ELSE 'no clear winner' END AS valence_verdict,
     if(n >= k, 'ok', 'suppressed') AS status
 FROM cells

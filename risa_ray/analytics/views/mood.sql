@@ -5,7 +5,8 @@
 --   net_sentiment    -1..1, ci_low, ci_high: its 95 % interval; unknown_share: 0..1, tracks without a mood
 --   valence_gain     mean over tracks of valence inside the zone minus outside it, gain_low, gain_high: its 95 % interval;
 --                    NULL below k tracks with at least 3 known observations on either side
---   baseline_weeks, baseline_net_sentiment  the same zone in the same hour of the week, all earlier weeks together
+--   baseline_weeks, baseline_net_sentiment  the same zone in the same hour of the week, all earlier weeks that are
+--                    shown (status ok) together
 --   change           net_sentiment minus the baseline's; change_low, change_high: its 95 % interval
 --   coverage, status as in mood_by_minute
 -- docs/metrics.md: net sentiment, baseline, coverage, k-floor, time.
@@ -42,8 +43,9 @@ WITH entered AS (
     SELECT joined.*, timezone(coalesce(s.timezone, 'UTC'), hour) AS hour_local
     FROM joined ASOF LEFT JOIN store_versions s ON joined.store_id = s.store_id AND joined.hour >= s.valid_from
 ), based AS (
-    SELECT *, count_if(moods > 0) OVER earlier AS weeks, sum(moods) OVER earlier AS base_n, sum(p) OVER earlier AS base_p,
-        sum(q) OVER earlier AS base_q
+    -- Of cells that are shown: week by week, the baseline would tell the others.
+    SELECT *, count_if(status = 'ok') OVER earlier AS weeks, sum(if(status = 'ok', moods, 0)) OVER earlier AS base_n,
+        sum(if(status = 'ok', p, 0)) OVER earlier AS base_p, sum(if(status = 'ok', q, 0)) OVER earlier AS base_q
     FROM timed
     WINDOW earlier AS (
         PARTITION BY store_id, camera_id, zone_id, isodow(hour_local), hour(hour_local) ORDER BY hour_local

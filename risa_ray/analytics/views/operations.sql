@@ -70,7 +70,8 @@ WITH queued AS (
 ), cells AS (
     SELECT h.store_id, h.camera_id, h.hour, h.hour_local, h.coverage, h.uptime, f.footfall, l.mean, l.peak,
         waited.* EXCLUDE (store_id, camera_id, hour),
-        CASE WHEN people IS NULL AND coalesce(l.mean, 0) = 0 AND h.coverage >= 0.5 THEN 'no_queue'
+        CASE WHEN people IS NULL AND coalesce(l.mean, 0) = 0
+                 THEN if(h.coverage < 0.5, 'low_coverage', 'no_queue')
              WHEN coalesce(people, 1) < getvariable('k') THEN 'suppressed'
              WHEN h.coverage < 0.5 THEN 'low_coverage' ELSE 'ok' END AS status
     FROM camera_hour h
