@@ -85,11 +85,7 @@ def plan(tables: Mapping[str, DeltaTable]) -> Plan | None:
     observations, frames = partitions(tables.get("observations")), partitions(tables.get("frames"))
     records = read_records(tables["closed_tracks"])
     current = Fingerprints(tables, observations, frames)
-    holding = {
-        day: record
-        for day, record in records.items()
-        if record["sealed"] or current.of(day, record["through"]) == _without(record, "sealed", "crosses_in")
-    }
+    holding = {day: record for day, record in records.items() if record["sealed"] or current.fits(day, record)}
     opened, again = set(), set()
     for day in sorted({*observations, *holding}, key=lambda d: d[1]):
         store, at = day
@@ -143,6 +139,10 @@ class Fingerprints:
             "definition": self._definition,
         }
 
+    def fits(self, day: Day, record: Mapping[str, Any]) -> bool:
+        """Whether a day is what its record says that it was made from."""
+        return all(record[name] == value for name, value in self.of(day, record["through"]).items())
+
     def _context_of(self, store: str, through: date) -> str:
         """Hash of the descriptions that were in force up to a date; later ones change nothing."""
         rows = sorted(self._context.get(store, []), key=lambda r: (r[0], r[1], r[2]["valid_from"]))
@@ -167,10 +167,6 @@ def read_records(table: DeltaTable) -> dict[Day, dict[str, Any]]:
     """Day -> what it was made from."""
     rows = duckdb.from_arrow(arrow_dataset(table)).filter("closed IS NOT NULL").project("store_id, date, closed")
     return {(store, day): record for store, day, record in rows.fetchall()}
-
-
-def _without(record: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in record.items() if name not in names}
 
 
 def _files(found: Mapping[Day, Partition], days: Iterable[Day]) -> Iterator[str]:

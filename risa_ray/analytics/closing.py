@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -16,7 +16,9 @@ from deltalake import DeltaTable
 
 from risa_ray.analytics.closed import DEFINING, ONE_DAY, Day, Fingerprints, Partition, Plan, partitions, read_records
 from risa_ray.analytics.dataset import statements
+from risa_ray.config import redact
 from risa_ray.frames import from_unix
+from risa_ray.store.errors import StoreError
 from risa_ray.store.paths import dataset_path, has_table
 from risa_ray.store.schema import CLOSED_TRACKS, TABLES
 from risa_ray.store.table import Table
@@ -102,15 +104,34 @@ def close_days(data: str, seal_before: date | None = None, clock: Callable[[], f
         seal = seal_before is not None and day[1] < seal_before
         if day[1] + ONE_DAY >= today or (record is not None and record["sealed"]):
             continue
-        holds = record is not None and {
-            name: value for name, value in record.items() if name not in ("sealed", "crosses_in")
-        } == current.of(day, record["through"])
-        if not holds or seal:
+        if seal or record is None or not current.fits(day, record):
             due.append(day)
     done = Closed()
     for store, first, last in _batches(sorted(due), observations):
-        done += _close(target, tables, observations, frames, current, (store, first, last), seal_before, today)
+        # What a sealed day has is not closed again, where only its end still has observations.
+        kept = [uri for day, part in partitions(target.delta).items() for uri in part.files if _sealed(records, day)]
+        context = {name: table for name, table in tables.items() if name not in ("observations", "frames")}
+        days = _Days(context, observations, frames, [uri for uri in kept if f"store_id={store}/" in uri])
+        try:
+            done += _close(target, days, current, (store, first, last), seal_before, today)
+        except duckdb.Error as error:
+            reason = " ".join(str(error).split())[:200]
+            raise StoreError(f"{redact(path)}: {store} from {first} to {last} cannot be closed ({reason})") from error
     return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Days:
+    """What days are computed from; `sealed` are the files of the store's sealed days."""
+
+    context: Mapping[str, DeltaTable]
+    observations: Mapping[Day, Partition]
+    frames: Mapping[Day, Partition]
+    sealed: list[str]
+
+
+def _sealed(records: Mapping[Day, dict[str, Any]], day: Day) -> bool:
+    return day in records and bool(records[day]["sealed"])
 
 
 def _kept(statement: str) -> str:
@@ -127,7 +148,7 @@ def _dates(column: Any) -> list[date]:
     return found
 
 
-def _batches(days: Iterable[Day], observations: dict[Day, Partition]) -> Iterator[tuple[str, date, date]]:
+def _batches(days: Iterable[Day], observations: Mapping[Day, Partition]) -> Iterator[tuple[str, date, date]]:
     """Runs of days of one store: (store, first, last)."""
     batch: list[Day] = []
     rows = 0
@@ -144,20 +165,19 @@ def _batches(days: Iterable[Day], observations: dict[Day, Partition]) -> Iterato
 
 def _close(
     target: Table,
-    tables: dict[str, DeltaTable],
-    observations: dict[Day, Partition],
-    frames: dict[Day, Partition],
+    days_of: _Days,
     current: Fingerprints,
     batch: tuple[str, date, date],
     seal_before: date | None,
     today: date,
 ) -> Closed:
     store, first, last = batch
+    observations = days_of.observations
     until = last + ONE_DAY
     while True:
         # The day before tells which tracks began earlier.
         read = [(store, first + i * ONE_DAY) for i in range(-1, (until - first).days + 1)]
-        rows, crossed = _tracks(tables, observations, frames, [d for d in read if d in observations], first, last)
+        rows, crossed = _tracks(days_of, [d for d in read if d in observations], first, last)
         begins, ends = _dates(rows["date"]), _dates(rows["last_seen"])
         if until not in ends or until >= today - ONE_DAY or (store, until + ONE_DAY) not in observations:
             break
@@ -184,25 +204,17 @@ def _close(
     return Closed(len(closed), rows.num_rows, sum(observations[store, day].rows for day in closed))
 
 
-def _tracks(
-    tables: dict[str, DeltaTable],
-    observations: dict[Day, Partition],
-    frames: dict[Day, Partition],
-    days: list[Day],
-    first: date,
-    last: date,
-) -> tuple[pa.Table, set[date]]:
+def _tracks(days_of: _Days, days: list[Day], first: date, last: date) -> tuple[pa.Table, set[date]]:
     """From the observations of some days: rows of `closed_tracks` of the tracks that began from `first` to `last`, and
     the dates into which a track goes on from the day before."""
     near = {(store, day + i * ONE_DAY) for store, day in days for i in (-1, 0, 1)}
     uris: dict[str, list[str]] = {
-        "open_observations": [uri for day in days for uri in observations[day].files],
-        "open_frames": [uri for day in sorted(near) if day in frames for uri in frames[day].files],
-        "closed_tracks": [],
+        "open_observations": [uri for day in days for uri in days_of.observations[day].files],
+        "open_frames": [uri for day in sorted(near) if day in days_of.frames for uri in days_of.frames[day].files],
+        "closed_tracks": days_of.sealed,
     }
-    context = {name: table for name, table in tables.items() if name not in ("observations", "frames")}
     with duckdb.connect() as connection:
-        for statement in statements(context, {}, 1, Plan(frozenset(), frozenset(days), uris=uris), DEFINING):
+        for statement in statements(days_of.context, {}, 1, Plan(frozenset(), frozenset(days), uris=uris), DEFINING):
             connection.execute(_kept(statement))
         found = connection.sql(_CLOSE, params={"first": first, "last": last}).to_arrow_table()
         crossed = {row[0] for row in connection.sql(_CROSSED).fetchall()}

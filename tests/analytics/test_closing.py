@@ -168,6 +168,8 @@ def test_sealed_days_outlive_their_observations(data: Path) -> None:
     Table(str(data), "observations").delta.delete("date < '2026-11-05'")
     assert answers(data) == before
     assert min(closed_dates(data)) == date(2026, 11, 2)
+    assert close_days(str(data), clock=later()).days > 0, "the days after them are made from less"
+    assert answers(data) == before, "who stayed past midnight is not counted again"
 
 
 def test_without_seal_the_tracks_go_with_their_observations(data: Path) -> None:
