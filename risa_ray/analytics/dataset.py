@@ -89,7 +89,7 @@ def open_dataset(data: str | os.PathLike[str], raw: bool = False, k: int | None 
         k: another floor than the dataset's own (its `privacy` table, 10 where it has none).
 
     Raises:
-        InputError: there is no RISA dataset, or k is below 1.
+        InputError: there is no RISA dataset, a file of it is broken, or k is below 1.
     """
     path = require_dataset(os.fspath(data), tuple(TABLES))
     tables = _snapshot(path)
@@ -101,8 +101,12 @@ def open_dataset(data: str | os.PathLike[str], raw: bool = False, k: int | None 
         for name, dataset in _arrow_datasets(tables, reading):
             connection.register(f"arrow_{name}", dataset)
             sources[name] = f"arrow_{name}"
-    for statement in statements(tables, sources, floor(tables, raw, k), reading):
-        connection.execute(statement)
+    try:
+        for statement in statements(tables, sources, floor(tables, raw, k), reading):
+            connection.execute(statement)
+    except duckdb.Error as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{redact(path)}: cannot be read ({reason}); `risa verify` tells more") from None
     return connection
 
 

@@ -69,7 +69,7 @@ def watching(session: str, start: datetime, hours: float) -> list[dict[str, Any]
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Five days of one camera in sessions of two hours around midnight, one track that stays for two days, and one past a midnight."""
+    """Five days of one camera, two hours around each midnight; a track of two days, and one past a midnight."""
     place = {"store_id": "007", "camera_id": "cam1", "valid_from": START - timedelta(days=1)}
     write(tmp_path, "stores", [{"store_id": "007", "timezone": "Europe/Berlin", "valid_from": place["valid_from"]}])
     write(tmp_path, "cameras", [place | {"sampling_fps": 2.0, "width": 640, "height": 480}])

@@ -154,3 +154,12 @@ def test_another_folder_is_refused_in_one_line(tmp_path: Path) -> None:
 def test_importing_the_package_costs_nothing() -> None:
     code = "import sys, risa_ray; sys.exit(bool({'duckdb', 'deltalake', 'torch', 'ray'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_broken_file_is_named_in_one_line(tmp_path: Path) -> None:
+    write(tmp_path)
+    for file in (tmp_path / "observations").glob("date=*/**/*.parquet"):
+        file.write_bytes(b"no rows")
+    with pytest.raises(InputError, match=r"observations.*risa verify") as caught:
+        open_dataset(tmp_path)
+    assert "\n" not in str(caught.value)
