@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ QUALIFY lag(date) OVER (PARTITION BY store_id, session_id, track_id ORDER BY dat
 
 _USED = """store_id, camera_id, session_id, track_id, frame_seq, captured_at, pts, zone_ids, x1, y1, x2, y2, face_px,
 yaw_deg, expression, valence, weight_s, known, bridge_s"""
-_KEPT = {"weighed": _USED, "stay_observations": "*", "open_stays": "*"}
+_COMPUTED = {"weighed": _USED, "stay_observations": "*", "open_stays": "*"}
 """Views that others read several times -> the columns that these need: they are computed once, as tables."""
 
 
@@ -134,14 +133,6 @@ def _sealed(records: Mapping[Day, dict[str, Any]], day: Day) -> bool:
     return day in records and bool(records[day]["sealed"])
 
 
-def _kept(statement: str) -> str:
-    """The statement, which makes a table where it would make a view of `_KEPT`."""
-    made = re.search(r"CREATE VIEW people\.(\w+) AS\s(.*)", statement, re.DOTALL)
-    if made is None or made[1] not in _KEPT:
-        return statement
-    return f"CREATE TABLE people.{made[1]} AS SELECT {_KEPT[made[1]]} FROM (\n{made[2]}\n)"  # noqa: S608 - our own SQL
-
-
 def _dates(column: Any) -> list[date]:
     """UTC dates of a column without NULLs."""
     found: list[Any] = pc.cast(column, pa.date32()).to_pylist()
@@ -214,8 +205,9 @@ def _tracks(days_of: _Days, days: list[Day], first: date, last: date) -> tuple[p
         "closed_tracks": days_of.sealed,
     }
     with duckdb.connect() as connection:
-        for statement in statements(days_of.context, {}, 1, Plan(frozenset(), frozenset(days), uris=uris), DEFINING):
-            connection.execute(_kept(statement))
+        reading = Plan(frozenset(), frozenset(days), uris=uris)
+        for statement in statements(days_of.context, {}, 1, reading, DEFINING, _COMPUTED):
+            connection.execute(statement)
         found = connection.sql(_CLOSE, params={"first": first, "last": last}).to_arrow_table()
         crossed = {row[0] for row in connection.sql(_CROSSED).fetchall()}
     columns = [

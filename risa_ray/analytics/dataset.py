@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from pyarrow.dataset import FileSystemDataset
@@ -23,7 +24,7 @@ from risa_ray.analytics.closed import Plan, plan
 from risa_ray.config import is_url, redact
 from risa_ray.errors import InputError
 from risa_ray.store.paths import has_table, require_dataset
-from risa_ray.store.schema import PARTITIONED, TABLES
+from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TABLES
 from risa_ray.store.table import arrow_dataset, snapshot_files
 
 DEFAULT_K = 10
@@ -168,6 +169,7 @@ def statements(
     k: int,
     reading: Plan | None = None,
     views: Sequence[str] = VIEWS,
+    computed: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Everything from an empty database to the finished views.
 
@@ -176,34 +178,38 @@ def statements(
         sources: relation -> what to read it from instead of its files.
         reading: which days are read from `closed_tracks`; None: every day is computed from its observations.
         views: those to make.
+        computed: views of `people` -> the columns of a table to compute in their place, for who reads them often.
     """
     yield "SET TimeZone = 'UTC'"
+    # A file never changes once it is written.
+    yield "SET parquet_metadata_cache = true"
     yield f"SET VARIABLE k = {k}"
     days = ", ".join(f"DATE '{day}'" for day in (reading.read_again if reading else ()))
     yield f"SET VARIABLE read_again = [{days}]::DATE[]"
     yield "CREATE SCHEMA people"
-    hidden = _Hidden(k > 1)
-    for name, schema in TABLES.items():
+    made = _Views(k > 1, computed or {})
+    for name in TABLES:
         uris = snapshot_files(tables[name]) if name in tables else []
         if name == "closed_tracks":
             uris = reading.uris[name] if reading else []
         target = f"people.{name}" if name in ("observations", "closed_tracks") else name
-        yield from _relation(hidden, name, target, schema, uris, sources.get(name))
-    for name, schema in (("open_observations", TABLES["observations"]), ("open_frames", TABLES["frames"])):
+        yield from _relation(made, name, target, name, uris, sources.get(name))
+    for name, table in (("open_observations", "observations"), ("open_frames", "frames")):
         if reading is None:
-            whole = "people.observations" if name == "open_observations" else "frames"
-            yield from hidden.take(f"CREATE VIEW people.{name} AS FROM {whole}")
+            whole = "people.observations" if table == "observations" else table
+            yield from made.take(f"CREATE VIEW people.{name} AS FROM {whole}")
         else:
-            yield from _relation(hidden, name, f"people.{name}", schema, reading.uris[name], sources.get(name))
+            yield from _relation(made, name, f"people.{name}", table, reading.uris[name], sources.get(name))
     for view in views:
         for sql in _split(files("risa_ray.analytics").joinpath(f"views/{view}.sql").read_text(encoding="utf-8")):
-            yield from hidden.take(sql)
+            yield from made.take(sql)
 
 
 def _relation(
-    hidden: _Hidden, name: str, target: str, schema: pa.Schema, uris: Sequence[str], source: str | None
+    made: _Views, name: str, target: str, table: str, uris: Sequence[str], source: str | None
 ) -> Iterator[str]:
-    """The rows of some files (or of `source`) as a view, or an empty table."""
+    """The rows of some files of a table (or of `source`): a view of large tables, a copy of small ones."""
+    schema = TABLES[table]
     columns = ", ".join(f'"{field.name}" {_sql_type(field.type)}' for field in schema)
     if not uris:
         yield f"CREATE TABLE {target} ({columns})"
@@ -211,45 +217,86 @@ def _relation(
     if source is None:
         listed = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
         yield f"SET VARIABLE {name}_files = [{listed}]"
-        source = _read_parquet(name)
-    # The empty table gives the view every column, with its type, whatever the version of the files.
+        hive = "hive_partitioning = false"
+        if table in PARTITIONED:
+            # Store 007 is not store 7.
+            hive = "hive_partitioning = true, hive_types = {'date': DATE, 'store_id': VARCHAR}"
+        by_name = "false" if _whole(uris, schema) else "true"
+        source = f"read_parquet(getvariable('{name}_files'), union_by_name = {by_name}, {hive})"
+    # The empty table gives every column, with its type, whatever the version of the files.
     yield f"CREATE TABLE people.{name}_columns ({columns})"
-    yield from hidden.take(f"CREATE VIEW {target} AS FROM people.{name}_columns UNION ALL BY NAME FROM {source}")
+    rows = f"FROM people.{name}_columns UNION ALL BY NAME FROM {source}"
+    if table in PARTITIONED:
+        yield from made.take(f"CREATE VIEW {target} AS {rows}")
+    else:
+        yield f"CREATE TABLE {target} AS {rows}"
 
 
-class _Hidden:
-    """Holds the `people` views back while there is a floor, and puts them into the views that build on them."""
+def _whole(uris: Sequence[str], schema: pa.Schema) -> bool:
+    """Whether all of a table's files have all of its columns, so that DuckDB need not open each to see.
+
+    Tables only ever gain columns, and rewritten files have those of their day: the oldest file lacks what any lacks.
+    """
+    if any(is_url(uri) for uri in uris):
+        return False
+    try:
+        oldest = min(uris, key=os.path.getmtime)
+        there = {field.name: field.type for field in pq.read_schema(oldest)}
+    except (OSError, pa.ArrowException):
+        # What is wrong with it shows when it is read.
+        return False
+    return all(
+        name in PARTITION_COLUMNS or (name in there and _sql_type(there[name]) == _sql_type(schema.field(name).type))
+        for name in schema.names
+    )
+
+
+class _Views:
+    """Makes the views: those of `people` stand as WITH clauses in each view that builds on them.
+
+    What a view needs several times is so computed once, and under a floor the views of single people need not exist.
+    """
 
     _VIEW = re.compile(r"CREATE VIEW (people\.)?(\w+) AS\s(.*)", re.DOTALL)
+    _PEOPLE = re.compile(r"\bpeople\.(\w+)")
 
-    def __init__(self, active: bool) -> None:
-        self._active = active
-        self._definitions: dict[str, str] = {}
+    def __init__(self, floored: bool, computed: Mapping[str, str]) -> None:
+        self._floored = floored
+        self._computed = computed
+        self._clauses: dict[str, str] = {}
 
     def take(self, sql: str) -> Iterator[str]:
-        """The statement as it is to be run, or nothing where it makes a view to hide."""
+        """The statement as it is to be run; nothing where it makes a view to hide."""
         view = self._VIEW.search(sql)
-        if not self._active or view is None:
+        if view is None:
             yield sql
-        elif view[1]:
-            self._definitions[view[2]] = self._renamed(view[3])
-        elif (body := self._renamed(view[3])) != view[3]:
-            parts = ", ".join(f"people_{name} AS (\n{part}\n)" for name, part in self._definitions.items())
-            yield f"CREATE VIEW {view[2]} AS WITH {parts}\nSELECT * FROM (\n{body}\n)"
-        else:
-            yield sql
+            return
+        schema, name, body = view[1] or "", view[2], view[3]
+        full = self._with_clauses(body)
+        if schema and name in self._computed:
+            yield f"CREATE TABLE people.{name} AS SELECT {self._computed[name]} FROM (\n{full}\n)"  # noqa: S608 - ours
+            return
+        if schema:
+            # A relation is read where it is used, with the filters there.
+            once = "NOT MATERIALIZED " if "read_parquet(" in body else ""
+            self._clauses[name] = f"{once}(\n{self._renamed(body)}\n)"
+        if not (schema and self._floored):
+            # Bound when it is used: binding all of them takes longer than most queries.
+            yield f"CREATE VIEW {schema}{name} WITH (DEFER_BINDING) AS {full}"
+
+    def _with_clauses(self, body: str) -> str:
+        needed = self._needed(body)
+        clauses = [f"people_{name} AS {clause}" for name, clause in self._clauses.items() if name in needed]
+        return f"WITH {', '.join(clauses)}\nSELECT * FROM (\n{self._renamed(body)}\n)" if clauses else body
+
+    def _needed(self, body: str) -> set[str]:
+        """The clauses that a body builds on, however far down."""
+        found = {name for name in re.findall(r"\bpeople[._](\w+)", body) if name in self._clauses}
+        return found.union(*(self._needed(self._clauses[name]) for name in found))
 
     def _renamed(self, body: str) -> str:
-        """With `people_x` for each hidden `people.x`."""
-        return re.sub(r"\bpeople\.(\w+)", lambda m: f"people_{m[1]}" if m[1] in self._definitions else m[0], body)
-
-
-def _read_parquet(name: str) -> str:
-    hive = "hive_partitioning = false"
-    if name.removeprefix("open_") in PARTITIONED:
-        # Store 007 is not store 7.
-        hive = "hive_partitioning = true, hive_types = {'date': DATE, 'store_id': VARCHAR}"
-    return f"read_parquet(getvariable('{name}_files'), union_by_name = true, {hive})"
+        """With `people_x` for each clause `people.x`."""
+        return self._PEOPLE.sub(lambda m: f"people_{m[1]}" if m[1] in self._clauses else m[0], body)
 
 
 def _split(sql: str) -> list[str]:
@@ -262,4 +309,4 @@ def _sql_type(kind: Any) -> str:
         return f"{_sql_type(kind.value_type)}[]"
     if pa.types.is_struct(kind):
         return "STRUCT(" + ", ".join(f'"{field.name}" {_sql_type(field.type)}' for field in kind) + ")"
-    return _SQL_TYPES[str(kind)]
+    return _SQL_TYPES.get(str(kind), str(kind))
