@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from deltalake import WriterProperties
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from risa_ray.config import redact
+from risa_ray.store import rewrite
 from risa_ray.store.errors import StoreError
 from risa_ray.store.paths import has_table
+from risa_ray.store.rewrite import Rewritten, sorted_inside
 from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TABLES, TIME_COLUMNS
-from risa_ray.store.table import WRITER_PROPERTIES, Table, arrow_dataset
+from risa_ray.store.table import Table
 
-TARGET_BYTES = 64 * 2**20
 MIN_FILES = 8
 """A partition with fewer small files is left alone."""
 KEEP_HOURS = 1
 """Files that were merged or purged away stay this long for readers that still have them open."""
 SORTED = ("observations", "frames", "alerts")
-
-# Row groups of DuckDB's own size, so that a query for an hour of a day reads little more than the hour.
-_SORTED_PROPERTIES = WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=122_880)
-_SORT_BYTES = 512 * 2**20
-"""Memory for one sort; a larger day is sorted on disk."""
 _ATTEMPTS = 12
 
 Partition = tuple[tuple[str, str], ...]
@@ -61,10 +58,9 @@ def compact(
 ) -> Upkeep:
     """Merge the small files of each partition, and delete those merged or purged earlier, and what crashes left over.
 
-    Each flush is sorted by capture time; a merged file is a sequence of such flushes, in no promised order, so its row
-    groups overlap in time: `sort_days` puts that right. Safe beside writers: appends never conflict with a merge, and
-    readers with an older snapshot keep its files for `keep_hours`; so long a commit may take, too, since files that no
-    commit mentions are deleted.
+    A merged file is sorted by capture time, but others of its partition may overlap it: `sort_days` puts that right.
+    Safe beside writers: appends never conflict with a merge, and readers with an older snapshot keep its files for
+    `keep_hours`; so long a commit may take, too, since files that no commit mentions are deleted.
 
     Args:
         data: path or URL of the dataset.
@@ -78,16 +74,16 @@ def compact(
     for name in TABLES:
         if has_table(data, name):
             table = Table(data, name)
-            total += _merge(table, clock() - older_than_s) + vacuum(table, keep_hours)
+            total += _rewrite(table, _small(MIN_FILES, clock() - older_than_s), 1) + vacuum(table, keep_hours)
     return total
 
 
 def sort_days(data: str, keep_hours: int = KEEP_HOURS) -> Iterator[tuple[str, Upkeep, float]]:
     """Merge and sort each partition of observations, frames and alerts by time, merge other tables, delete old files.
 
-    A partition becomes one file, or several of `TARGET_BYTES` that follow one another in time; one that is in order
-    already is left alone. Each partition is one commit, so no reader sees half of it, and it is as safe beside writers
-    as `compact`.
+    A partition becomes one file, or several of `rewrite.TARGET_BYTES` that follow one another in time; one that is in
+    order already is left alone. Each partition is one commit, so no reader sees half of it, and it is as safe beside
+    writers as `compact`. It uses all cores.
 
     Args:
         data: path or URL of the dataset.
@@ -104,10 +100,8 @@ def sort_days(data: str, keep_hours: int = KEEP_HOURS) -> Iterator[tuple[str, Up
             continue
         table = Table(data, name)
         began = time.perf_counter()
-        if name in SORTED:
-            done = sum((_sort(table, partition) for partition in _unsorted(table)), Upkeep())
-        else:
-            done = _merge(table, float("inf"), 2)
+        choose = _unsorted if name in SORTED else _small(2, float("inf"))
+        done = _rewrite(table, choose, len(os.sched_getaffinity(0)))
         took = time.perf_counter() - began
         yield name, done + vacuum(table, keep_hours), took
 
@@ -136,6 +130,7 @@ def vacuum(table: Table, keep_hours: int) -> Upkeep:
     Raises:
         StoreError: the table cannot be read, or a file cannot be deleted.
     """
+    table.refresh()
     # Full: a writer that died before its commit left files that no log mentions, and they hold people's rows too.
     deleted = replacing(
         table,
@@ -155,53 +150,30 @@ def partition_files(table: Table) -> dict[Partition, list[dict[str, Any]]]:
     return found
 
 
-def partition_filter(partition: Partition) -> pc.Expression | None:
-    """The rows of a partition, for pyarrow."""
-    expression: pc.Expression | None = None
-    for column, value in partition:
-        wanted = pa.scalar(value).cast(pa.date32()) if column == "date" else pa.scalar(value)
-        here = pc.field(column) == wanted
-        expression = here if expression is None else expression & here
-    return expression
+Choose = Callable[[Table, list[dict[str, Any]]], Sequence[dict[str, Any]]]
+"""Of a partition's files, those to write anew; none where it is in order."""
 
 
-def _merge(table: Table, before: float, min_files: int = MIN_FILES) -> Upkeep:
-    done = Upkeep()
-    for partition in _crowded(table, before, min_files):
-        # Bound at once: the work is done within this turn of the loop.
-        filters = [(column, "=", value) for column, value in partition] or None
-        metrics = replacing(
-            table,
-            lambda filters=filters: table.delta.optimize.compact(  # type: ignore[misc]
-                partition_filters=filters, target_size=TARGET_BYTES, writer_properties=WRITER_PROPERTIES
-            ),
-        )
-        done += Upkeep(metrics["numFilesRemoved"], metrics["numFilesAdded"])
-    return done
+def _small(min_files: int, before: float) -> Choose:
+    """The small files of partitions with enough of them that were written before a Unix second."""
+
+    def choose(_: Table, entries: list[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        small = [e for e in entries if e["size_bytes"] < rewrite.TARGET_BYTES // 2]
+        return small if sum(e["modification_time"] < before * 1000 for e in small) >= min_files else ()
+
+    return choose
 
 
-def _crowded(table: Table, before: float, min_files: int) -> list[Partition]:
-    """Partitions with enough small files written before a Unix second."""
-    files: Counter[Partition] = Counter()
-    for partition, entries in partition_files(table).items():
-        files[partition] = sum(
-            e["size_bytes"] < TARGET_BYTES // 2 and e["modification_time"] < before * 1000 for e in entries
-        )
-    return [partition for partition, count in files.items() if count >= min_files]
-
-
-def _unsorted(table: Table) -> list[Partition]:
+def _unsorted(table: Table, entries: list[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """All files of a partition that is not in the order of time."""
     column = TIME_COLUMNS[table.name]
-    return [
-        partition
-        for partition, entries in sorted(partition_files(table).items())
-        if not _follow_one_another(entries, column) or not _sorted_inside(table, partition, column)
-    ]
+    in_order = _follow_one_another(entries, column) and all(sorted_inside(table, e, column) for e in entries)
+    return () if in_order else entries
 
 
 def _follow_one_another(entries: list[dict[str, Any]], column: str) -> bool:
     """Whether the files, by the log's statistics, are of full size and do not overlap in time."""
-    if sum(e["size_bytes"] < TARGET_BYTES // 2 for e in entries) > 1:
+    if sum(e["size_bytes"] < rewrite.TARGET_BYTES // 2 for e in entries) > 1:
         return False
     if len(entries) > 1 and any(e.get(f"{end}.{column}") is None for e in entries for end in ("min", "max")):
         return False
@@ -209,30 +181,49 @@ def _follow_one_another(entries: list[dict[str, Any]], column: str) -> bool:
     return all(a[f"max.{column}"] <= b[f"min.{column}"] for a, b in pairwise(ordered))
 
 
-def _sorted_inside(table: Table, partition: Partition, column: str) -> bool:
-    try:
-        dataset = arrow_dataset(table.delta)
-        for file in dataset.get_fragments(filter=partition_filter(partition)):
-            times = file.to_table(columns=[column])[column].combine_chunks().cast(pa.int64())
-            if not pc.all(pc.less_equal(times[:-1], times[1:]), min_count=0).as_py():
-                return False
-    except (OSError, DeltaError, pa.ArrowException) as error:
-        reason = redact(" ".join(str(error).split()))[:300]
-        raise StoreError(f"{redact(table.path)}: cannot be read ({reason}); `risa verify` tells more") from error
-    return True
+def _rewrite(table: Table, choose: Choose, workers: int) -> Upkeep:
+    """Write files of each partition anew: prepared side by side, committed one partition at a time."""
+
+    def prepare(entries: list[dict[str, Any]]) -> Rewritten | None:
+        chosen = choose(table, entries)
+        return rewrite.rewrite(table, chosen) if chosen else None
+
+    done = Upkeep()
+    waiting: deque[tuple[Partition, Future[Rewritten | None]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for partition, entries in sorted(partition_files(table).items()):
+                waiting.append((partition, pool.submit(prepare, entries)))
+                if len(waiting) > workers:
+                    done += _committed(table, prepare, *waiting.popleft())
+            while waiting:
+                done += _committed(table, prepare, *waiting.popleft())
+        finally:
+            # After an error, or Ctrl-C.
+            for _, future in waiting:
+                if not future.cancel():
+                    with suppress(Exception):
+                        if made := future.result():
+                            made.discard()
+    return done
 
 
-def _sort(table: Table, partition: Partition) -> Upkeep:
+def _committed(
+    table: Table,
+    prepare: Callable[[list[dict[str, Any]]], Rewritten | None],
+    partition: Partition,
+    future: Future[Rewritten | None],
+) -> Upkeep:
+    first = True
+
     def work() -> Upkeep:
-        rows = sum(e["num_records"] or 0 for e in partition_files(table).get(partition, []))
-        # A Z-order over one column is a sort by it.
-        metrics = table.delta.optimize.z_order(
-            [TIME_COLUMNS[table.name]],
-            partition_filters=[(column, "=", value) for column, value in partition],
-            target_size=TARGET_BYTES,
-            max_spill_size=_SORT_BYTES,
-            writer_properties=_SORTED_PROPERTIES,
-        )
-        return Upkeep(metrics["numFilesRemoved"], metrics["numFilesAdded"], rows=rows)
+        nonlocal first
+        # Once another was faster, what it left of the partition is looked at again.
+        made = future.result() if first else prepare(partition_files(table).get(partition, []))
+        first = False
+        if made is None:
+            return Upkeep()
+        made.commit()
+        return Upkeep(len(made.old), len(made.new), rows=sum(e["num_records"] or 0 for e in made.old))
 
     return replacing(table, work)

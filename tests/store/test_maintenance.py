@@ -13,9 +13,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from deltalake.exceptions import CommitFailedError
 
 from risa_ray import open_dataset
-from risa_ray.store.maintenance import compact, sort_days
+from risa_ray.store.maintenance import compact, partition_files, sort_days
+from risa_ray.store.rewrite import rewrite
+from risa_ray.store.table import Table
 from risa_ray.store.verify import verify
 from risa_ray.store.writer import Writer
 
@@ -141,7 +144,8 @@ def test_a_merged_day_is_sorted_too_and_a_large_one_is_cut(
     times = pq.ParquetFile(file).read(columns=["captured_at"])["captured_at"].to_pylist()
     assert times == sorted(times)
 
-    monkeypatch.setattr("risa_ray.store.maintenance.TARGET_BYTES", file.stat().st_size // 4)
+    monkeypatch.setattr("risa_ray.store.rewrite.TARGET_BYTES", file.stat().st_size // 4)
+    monkeypatch.setattr("risa_ray.store.rewrite.RANGE_ROWS", 3000)
     for name in ("s90", "s91"):
         writer.open_session(tools.session(name))
         writer.add(tools.chunk(0, 200, session_id=name, start=tools.START.replace(hour=0), faces=lambda s: 5))
@@ -156,3 +160,49 @@ def test_a_merged_day_is_sorted_too_and_a_large_one_is_cut(
     assert len(spans) > 1
     assert all(a[1] <= b[0] for a, b in pairwise(spans))
     assert {name: upkeep.merged for name, upkeep, _ in sort_days(str(tmp_path))}["observations"] == 0, "in order"
+
+
+def test_of_two_rewrites_of_the_same_files_one_is_refused(tmp_path: Path, tools: Any) -> None:
+    writer = Writer(str(tmp_path), "run1")
+    writer.open_session(tools.session())
+    write(writer, tools, 0, 5)
+    first, second = Table(str(tmp_path), "observations"), Table(str(tmp_path), "observations")
+    made = [rewrite(table, entries) for table in (first, second) for entries in partition_files(table).values()]
+    made[0].commit()
+    with pytest.raises(CommitFailedError):
+        made[1].commit()
+    assert [r["frame_seq"] for r in tools.rows(tmp_path, "observations", ["frame_seq"])] == list(range(6))
+    assert files(tmp_path) == 7, "the six and the one, and nothing of the refused rewrite"
+
+
+def test_merging_and_sorting_at_once_keep_every_row_once(tmp_path: Path, tools: Any) -> None:
+    writer = Writer(str(tmp_path), "run1")
+    writer.open_session(tools.session())
+    write(writer, tools, 0, 9)
+    stop = threading.Event()
+    failed: list[BaseException] = []
+
+    def keep(work: Any) -> None:
+        try:
+            while not stop.is_set():
+                work()
+        except BaseException as error:
+            failed.append(error)
+
+    works = [
+        lambda: compact(str(tmp_path), older_than_s=-60),
+        lambda: list(sort_days(str(tmp_path))),
+        lambda: list(sort_days(str(tmp_path))),
+    ]
+    threads = [threading.Thread(target=keep, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    try:
+        write(writer, tools, 10, 39)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failed
+    assert [r["frame_seq"] for r in tools.rows(tmp_path, "observations", ["frame_seq"])] == list(range(40))
+    assert [check.line() for check in verify(str(tmp_path)) if check.problems] == []

@@ -1,0 +1,250 @@
+"""Files of a table written anew as fewer ones, sorted by time, in one commit that changes no row.
+
+Delta's own optimize lets two rewrites of the same files both succeed, after which every row is there twice; here each
+carries the mark `upkeep`, so the second of two that began from one snapshot conflicts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, Transaction
+from deltalake.transaction import AddAction, RemoveAction
+
+from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TIME_COLUMNS
+from risa_ray.store.table import Table, file_system
+
+TARGET_BYTES = 64 * 2**20
+"""A file is closed once it is larger."""
+ROW_GROUP_ROWS = 122_880
+"""Row groups of DuckDB's own size, so that a query for an hour of a day reads little more than the hour."""
+RANGE_ROWS = 4 * ROW_GROUP_ROWS
+"""Rows that are in memory at a time: those of a span of the day."""
+_MARK = "upkeep"
+
+Entry = Mapping[str, Any]
+"""A file as the log describes it: `path` relative to the table, `size_bytes`, `num_records`, `partition.*`, `min.*`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """New files that hold the rows of old ones; `commit` puts them in their place, `discard` deletes them.
+
+    Attributes:
+        old: the files to replace.
+        new: what the log is to say of the new ones.
+    """
+
+    table: Table
+    old: Sequence[Entry]
+    new: list[AddAction]
+
+    def commit(self) -> None:
+        """Replace the files in one commit.
+
+        Raises:
+            CommitFailedError: another rewrite, a deletion or an overwrite was faster; the new files are gone again.
+            OSError, DeltaError: it failed otherwise; likewise.
+        """
+        now_ms = int(time.time() * 1000)
+        removed = [
+            RemoveAction(
+                path=entry["path"],
+                data_change=False,
+                deletion_timestamp=now_ms,
+                size=entry["size_bytes"],
+                partition_values=_partition_values(self.table, entry),
+            )
+            for entry in self.old
+        ]
+        mark = Transaction(_MARK, self.table.mark(_MARK) + 1, now_ms)
+        delta = self.table.delta
+        try:
+            delta.create_write_transaction(
+                [*self.new, *removed],
+                mode="append",
+                schema=delta.schema(),
+                partition_by=PARTITION_COLUMNS if self.table.name in PARTITIONED else [],
+                commit_properties=CommitProperties(app_transactions=[mark]),
+            )
+        except BaseException:
+            self.discard()
+            raise
+        # The snapshot at hand does not know of it, and would take the new files for left over.
+        self.table.refresh()
+
+    def discard(self) -> None:
+        """Delete the new files."""
+        files = file_system(self.table.delta)
+        for action in self.new:
+            # Whatever stays, no commit mentions, and the next vacuum deletes.
+            with suppress(OSError):
+                files.delete_file(action.path)
+
+
+def rewrite(table: Table, old: Sequence[Entry]) -> Rewritten:
+    """Write the rows of some files of one partition anew; nothing changes before the `commit`.
+
+    The new files follow one another in time and are sorted inside; a table without a time column keeps its order.
+
+    Args:
+        table: as of the snapshot that `old` is from.
+        old: files of one partition, at least one.
+
+    Raises:
+        OSError, DeltaError, pa.ArrowException: the files cannot be read or written; nothing is left behind.
+    """
+    files = file_system(table.delta)
+    partitioned = table.name in PARTITIONED
+    whole: Any = pa.schema(table.delta.schema().to_arrow())  # type: ignore[arg-type]
+    schema = pa.schema([f for f in whole if not (partitioned and f.name in PARTITION_COLUMNS)])
+    ordered = sorted(old, key=lambda e: e["modification_time"])
+    rows = ds.dataset([unquote(e["path"]) for e in ordered], schema=schema, format="parquet", filesystem=files)
+    done = Rewritten(table, old, [])
+    folder = os.path.dirname(ordered[0]["path"])
+    try:
+        writer = _Writer(files, folder, schema, _partition_values(table, ordered[0]), TIME_COLUMNS.get(table.name))
+        for part in _in_order(rows, TIME_COLUMNS.get(table.name), sum(e["num_records"] or 0 for e in old)):
+            writer.write(part)
+            if writer.size >= TARGET_BYTES:
+                done.new.append(writer.close())
+        if writer.rows:
+            done.new.append(writer.close())
+    except BaseException:
+        writer.abandon()
+        done.discard()
+        raise
+    return done
+
+
+def sorted_inside(table: Table, entry: Entry, column: str) -> bool:
+    """Whether a file's rows are in the order of a time column.
+
+    Raises:
+        OSError, pa.ArrowException: the file cannot be read.
+    """
+    files = file_system(table.delta)
+    rows = pq.read_table(unquote(entry["path"]), columns=[column], filesystem=files, partitioning=None)
+    times = rows[column].combine_chunks().cast(pa.int64())
+    return bool(pc.all(pc.less_equal(times[:-1], times[1:]), min_count=0).as_py())
+
+
+def _partition_values(table: Table, entry: Entry) -> dict[str, str | None]:
+    return {c: str(entry[f"partition.{c}"]) for c in PARTITION_COLUMNS} if table.name in PARTITIONED else {}
+
+
+def _in_order(rows: ds.Dataset, column: str | None, count: int) -> Iterator[pa.Table]:
+    """The rows span by span of the time column, each sorted."""
+    if column is None:
+        yield rows.to_table()
+        return
+    if count <= RANGE_ROWS:
+        spans: list[pc.Expression | None] = [None]
+    else:
+        cuts = [pa.scalar(int(c), pa.timestamp("us", "UTC")) for c in _cuts(rows, column)]
+        field = pc.field(column)
+        between = [(field >= a) & (field < b) for a, b in pairwise(cuts)]
+        spans = [field < cuts[0], *between, field >= cuts[-1]]
+    for span in spans:
+        part = rows.to_table(filter=span)
+        if part.num_rows:
+            yield part.take(pc.sort_indices(part[column]))
+
+
+def _cuts(rows: ds.Dataset, column: str) -> npt.NDArray[np.int64]:
+    """Times in microseconds between which lie about `RANGE_ROWS` rows each; at least one."""
+    second = 1_000_000
+    counts: dict[int, int] = {}
+    for batch in rows.to_batches(columns=[column]):
+        seconds, n = np.unique(np.asarray(batch.column(0).cast(pa.int64())) // second, return_counts=True)
+        for at, more in zip(seconds.tolist(), n.tolist(), strict=True):
+            counts[at] = counts.get(at, 0) + more
+    at = np.array(sorted(counts), np.int64)
+    before = np.cumsum([counts[s] for s in at.tolist()])
+    return at[np.unique(np.searchsorted(before, np.arange(RANGE_ROWS, before[-1], RANGE_ROWS)))] * second
+
+
+class _Writer:
+    """Writes sorted rows to one new Parquet file after another."""
+
+    def __init__(
+        self, files: Any, folder: str, schema: pa.Schema, values: dict[str, str | None], column: str | None
+    ) -> None:
+        self._files, self._folder, self._schema = files, folder, schema
+        self._values, self._column = values, column
+        self._options = _encoding(schema)
+        self._sink: Any = None
+        self.rows = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file so far."""
+        return int(self._sink.tell())
+
+    def write(self, part: pa.Table) -> None:
+        if self._sink is None:
+            name = f"part-00000-{uuid.uuid4()}-c000.zstd.parquet"
+            self._path = f"{self._folder}/{name}" if self._folder else name
+            self._sink = self._files.open_output_stream(unquote(self._path))
+            self._parquet = pq.ParquetWriter(self._sink, self._schema, **self._options)
+            self.rows, self._first, self._last = 0, None, None
+        if self._column and part.num_rows:
+            self._first = self._first or part[self._column][0].as_py()
+            self._last = part[self._column][-1].as_py()
+        self.rows += part.num_rows
+        # Groups of one size rather than full ones and a rest.
+        groups = max(1, -(-part.num_rows // ROW_GROUP_ROWS))
+        self._parquet.write_table(part, row_group_size=max(1, -(-part.num_rows // groups)))
+
+    def close(self) -> AddAction:
+        self._parquet.close()
+        size = self.size
+        self._sink.close()
+        stats: dict[str, Any] = {"numRecords": self.rows}
+        if self._first is not None:
+            stats["minValues"] = {self._column: _instant(self._first)}
+            stats["maxValues"] = {self._column: _instant(self._last)}
+            stats["nullCount"] = {self._column: 0}
+        self._sink, self.rows = None, 0
+        return AddAction(self._path, size, self._values, int(time.time() * 1000), False, json.dumps(stats))
+
+    def abandon(self) -> None:
+        """Delete the file that is being written."""
+        if self._sink is not None:
+            with suppress(OSError):
+                self._sink.close()
+                self._files.delete_file(unquote(self._path))
+
+
+def _encoding(schema: pa.Schema) -> dict[str, Any]:
+    """Byte-stream-split for floats, dictionaries for the rest: an eighth smaller than the defaults, a third faster."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink)
+    leaves = pq.read_metadata(pa.BufferReader(sink.getvalue())).schema
+    paths = {leaves.column(i).path: leaves.column(i).physical_type for i in range(len(leaves))}
+    floats = [path for path, kind in paths.items() if kind in ("FLOAT", "DOUBLE")]
+    return {
+        "compression": "zstd",
+        "compression_level": 3,
+        "use_dictionary": [path for path in paths if path not in floats],
+        "use_byte_stream_split": floats,
+    }
+
+
+def _instant(at: Any) -> str:
+    return str(at.isoformat(timespec="microseconds").replace("+00:00", "Z"))
