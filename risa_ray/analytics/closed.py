@@ -10,6 +10,7 @@ outlives its observations: it holds whatever became of them.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -20,6 +21,7 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from risa_ray.config import is_url
 from risa_ray.store.context import KEYS
 from risa_ray.store.table import arrow_dataset, snapshot_files
 
@@ -96,6 +98,12 @@ def plan(tables: Mapping[str, DeltaTable]) -> Plan | None:
             opened.add(day)
             if day in holding:
                 again.add(at)
+    # Tracks of closed days that observations of open days may belong to.
+    crossing = [
+        day
+        for day, record in holding.items()
+        if day[1] in again or any((day[0], day[1] + i * ONE_DAY) in opened for i in range(1, _days(record, day) + 1))
+    ]
     around = {(store, at + step) for store, at in opened for step in (-ONE_DAY, timedelta(0), ONE_DAY)}
     return Plan(
         frozenset(holding),
@@ -105,6 +113,7 @@ def plan(tables: Mapping[str, DeltaTable]) -> Plan | None:
             "open_observations": list(_files(observations, opened)),
             "open_frames": list(_files(frames, around)),
             "closed_tracks": list(_files(closed, holding)),
+            "crossing_tracks": list(_files(closed, crossing)),
         },
     )
 
@@ -117,12 +126,7 @@ class Fingerprints:
     ) -> None:
         self._observations, self._frames = observations, frames
         self._definition = definition()
-        self._context: dict[str, list[tuple[str, tuple[Any, ...], dict[str, Any]]]] = {}
-        for name in _CONTEXT:
-            rows = arrow_dataset(tables[name]).to_table().to_pylist() if name in tables else []
-            for row in rows:
-                key = tuple(row[column] for column in KEYS[name])
-                self._context.setdefault(row["store_id"], []).append((name, key, row))
+        self._context = _contexts(tables)
 
     def of(self, day: Day, through: date) -> dict[str, Any]:
         """The record of a day whose tracks and their windows reach to `through`.
@@ -145,14 +149,36 @@ class Fingerprints:
 
     def _context_of(self, store: str, through: date) -> str:
         """Hash of the descriptions that were in force up to a date; later ones change nothing."""
-        rows = sorted(self._context.get(store, []), key=lambda r: (r[0], r[1], r[2]["valid_from"]))
-        first: dict[tuple[str, tuple[Any, ...]], bool] = {}
-        digest = hashlib.sha256()
-        for name, key, row in rows:
-            if (name, key) not in first or row["valid_from"].date() <= through:
-                digest.update(repr((name, sorted(row.items()))).encode())
-            first[name, key] = True
-        return digest.hexdigest()[:16]
+        since, hashes = self._context.get(store, ([], [""]))
+        return hashes[bisect_right(since, through)]
+
+
+def _contexts(tables: Mapping[str, DeltaTable]) -> dict[str, tuple[list[date], list[str]]]:
+    """Store -> the dates from which its descriptions hold, in order, and hashes: of none of them, of the first, and on.
+
+    The first description of a thing also holds for all time before.
+    """
+    described: dict[str, list[tuple[date, str]]] = {}
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for name in _CONTEXT:
+            if name not in tables:
+                continue
+            connection.register("rows", arrow_dataset(tables[name]).to_table())
+            first = f"row_number() OVER (PARTITION BY {', '.join(KEYS[name])} ORDER BY valid_from) = 1"
+            found = connection.sql(
+                f"SELECT store_id, if({first}, DATE '0001-01-01', valid_from::DATE), md5(r::VARCHAR) FROM rows r"  # noqa: S608
+            )
+            for store, since, text in found.fetchall():
+                described.setdefault(store, []).append((since, f"{name} {text}"))
+    contexts = {}
+    for store, rows in described.items():
+        digest, hashes = hashlib.sha256(), [""]
+        for _, text in sorted(rows):
+            digest.update(text.encode())
+            hashes.append(digest.hexdigest()[:16])
+        contexts[store] = (sorted(since for since, _ in rows), hashes)
+    return contexts
 
 
 def definition() -> str:
@@ -165,14 +191,30 @@ def definition() -> str:
 
 def read_records(table: DeltaTable) -> dict[Day, dict[str, Any]]:
     """Day -> what it was made from."""
-    rows = duckdb.from_arrow(arrow_dataset(table)).filter("closed IS NOT NULL").project("store_id, date, closed")
-    return {(store, day): record for store, day, record in rows.fetchall()}
+    uris = snapshot_files(table)
+    if not uris:
+        return {}
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        if any(is_url(uri) for uri in uris):
+            rows = connection.from_arrow(arrow_dataset(table))
+        else:
+            hive = "hive_partitioning = true, hive_types = {'date': DATE, 'store_id': VARCHAR}"
+            rows = connection.sql(f"FROM read_parquet($uris, {hive})", params={"uris": uris})
+        found = rows.filter("closed IS NOT NULL").project("store_id, date, closed").fetchall()
+    return {(store, day): record for store, day, record in found}
 
 
 def _files(found: Mapping[Day, Partition], days: Iterable[Day]) -> Iterator[str]:
     for day in sorted(days):
         if day in found:
             yield from found[day].files
+
+
+def _days(record: Mapping[str, Any], day: Day) -> int:
+    """How many days after its own the tracks of a closed day may reach."""
+    through: date = record["through"]
+    return (through - day[1]).days
 
 
 def _date(value: Any) -> date:

@@ -202,7 +202,8 @@ def _tracks(days_of: _Days, days: list[Day], first: date, last: date) -> tuple[p
     uris: dict[str, list[str]] = {
         "open_observations": [uri for day in days for uri in days_of.observations[day].files],
         "open_frames": [uri for day in sorted(near) if day in days_of.frames for uri in days_of.frames[day].files],
-        "closed_tracks": days_of.sealed,
+        "closed_tracks": [],
+        "crossing_tracks": days_of.sealed,
     }
     with duckdb.connect() as connection:
         reading = Plan(frozenset(), frozenset(days), uris=uris)

@@ -67,6 +67,9 @@ VIEWS = (
 )
 """The files under views/, each after those it builds on."""
 
+_PARTS = {"open_observations": "observations", "open_frames": "frames", "crossing_tracks": "closed_tracks"}
+"""Relations that hold some days of a table, as the plan has it."""
+
 _SQL_TYPES = {
     "string": "VARCHAR",
     "int16": "SMALLINT",
@@ -119,7 +122,7 @@ def _arrow_datasets(tables: Mapping[str, DeltaTable], reading: Plan | None) -> I
     if reading is None:
         return
     for name, uris in reading.uris.items():
-        whole: Any = arrow_dataset(tables[name.removeprefix("open_")]) if uris else None
+        whole: Any = arrow_dataset(tables[_PARTS.get(name, name)]) if uris else None
         if whole is not None:
             wanted = {uri.rsplit("/", 1)[-1] for uri in uris}
             fragments = [f for f in whole.get_fragments() if f.path.rsplit("/", 1)[-1] in wanted]
@@ -194,9 +197,9 @@ def statements(
             uris = reading.uris[name] if reading else []
         target = f"people.{name}" if name in ("observations", "closed_tracks") else name
         yield from _relation(made, name, target, name, uris, sources.get(name))
-    for name, table in (("open_observations", "observations"), ("open_frames", "frames")):
+    for name, table in _PARTS.items():
         if reading is None:
-            whole = "people.observations" if table == "observations" else table
+            whole = table if table == "frames" else f"people.{table}"
             yield from made.take(f"CREATE VIEW people.{name} AS FROM {whole}")
         else:
             yield from _relation(made, name, f"people.{name}", table, reading.uris[name], sources.get(name))

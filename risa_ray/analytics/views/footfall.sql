@@ -15,11 +15,17 @@ WITH came AS (
     FROM camera_hour h JOIN zone_versions z ON h.store_id = z.store_id AND h.camera_id = z.camera_id
         AND h.hour < z.valid_to AND h.hour + INTERVAL 1 HOUR > z.valid_from
     WHERE z.kind = 'entrance' AND z.active
+), told AS (
+    SELECT store_id, camera_id, hour, coverage, NULL AS tracks, false AS door FROM camera_hour
+    UNION ALL SELECT store_id, camera_id, hour, NULL, tracks, true FROM came
+    UNION ALL SELECT store_id, camera_id, hour, NULL, NULL, true FROM doors
 ), cells AS (
-    SELECT store_id, camera_id, hour, coalesce(tracks, 0) AS n, coalesce(coverage, 0) AS coverage,
-        CASE WHEN doors.hour IS NULL AND tracks IS NULL THEN 'no_entrance'
-             ELSE replace(cell_status(n, n, coalesce(coverage, 0)), 'no_mood', 'ok') END AS status
-    FROM camera_hour FULL JOIN came USING (store_id, camera_id, hour) LEFT JOIN doors USING (store_id, camera_id, hour)
+    SELECT *, if(has_door, replace(cell_status(n, n, coverage), 'no_mood', 'ok'), 'no_entrance') AS status
+    FROM (
+        SELECT store_id, camera_id, hour, coalesce(max(tracks), 0) AS n, coalesce(max(told.coverage), 0) AS coverage,
+            bool_or(door) AS has_door
+        FROM told GROUP BY store_id, camera_id, hour
+    )
 )
 SELECT cells.store_id, camera_id, hour, timezone(coalesce(s.timezone, 'UTC'), hour) AS hour_local,
     if(status = 'ok', n, NULL) AS footfall,

@@ -32,13 +32,15 @@ WITH entered AS (
     FROM camera_hour h JOIN zone_versions z
         ON h.store_id = z.store_id AND h.camera_id = z.camera_id AND h.hour >= z.valid_from AND h.hour < z.valid_to
     WHERE z.active AND z.kind NOT IN ('staff', 'mask')
+), cells AS (
+    SELECT store_id, camera_id, zone_id, hour, coalesce(max(zone_kind) FILTER (n > 0), max(zone_kind)) AS zone_kind,
+        coalesce(max(c.n), 0) AS n, coalesce(max(moods), 0) AS moods, coalesce(max(p), 0) AS p,
+        coalesce(max(q), 0) AS q, max(gain) AS gain, max(gain_sd) AS gain_sd, coalesce(max(pairs), 0) AS pairs
+    FROM (FROM counted UNION ALL BY NAME SELECT store_id, camera_id, zone_id, hour, kind AS zone_kind FROM watched) c
+    GROUP BY store_id, camera_id, zone_id, hour
 ), joined AS (
-    SELECT store_id, camera_id, zone_id, hour, coalesce(counted.zone_kind, watched.kind) AS zone_kind,
-        coalesce(n, 0) AS n, coalesce(moods, 0) AS moods, coalesce(p, 0) AS p, coalesce(q, 0) AS q,
-        gain, gain_sd, coalesce(pairs, 0) AS pairs, coalesce(h.coverage, 0) AS coverage,
-        cell_status(coalesce(n, 0), coalesce(moods, 0), coalesce(h.coverage, 0)) AS status
-    FROM counted FULL JOIN watched USING (store_id, camera_id, zone_id, hour)
-    LEFT JOIN camera_hour h USING (store_id, camera_id, hour)
+    SELECT cells.*, coalesce(h.coverage, 0) AS coverage, cell_status(n, moods, coalesce(h.coverage, 0)) AS status
+    FROM cells LEFT JOIN camera_hour h USING (store_id, camera_id, hour)
 ), timed AS (
     SELECT joined.*, timezone(coalesce(s.timezone, 'UTC'), hour) AS hour_local
     FROM joined ASOF LEFT JOIN store_versions s ON joined.store_id = s.store_id AND joined.hour >= s.valid_from

@@ -18,8 +18,9 @@ WITH moods AS (
         count_if(mood = 'neutral')::BIGINT AS neutral, count_if(mood = 'negative')::BIGINT AS negative
     FROM moods GROUP BY store_id, camera_id, minute
 ), watched AS (
-    SELECT store_id, camera_id, time_bucket(INTERVAL 1 MINUTE, window_start) AS minute,
-        count(DISTINCT window_start) FILTER (analysed > 0) / 6 AS coverage
+    -- A bit for each window of the minute: however many sessions have rows of it, it counts once.
+    SELECT store_id, camera_id, make_timestamptz(epoch_us(window_start) // 60_000_000 * 60_000_000) AS minute,
+        bit_count(bit_or(if(analysed > 0, 1 << (epoch_us(window_start) // 10_000_000 % 6)::INTEGER, 0))) / 6 AS coverage
     FROM frames GROUP BY store_id, camera_id, minute
 ), cells AS (
     SELECT store_id, camera_id, minute, coalesce(coverage, 0) AS coverage,
@@ -31,7 +32,11 @@ WITH moods AS (
         if(mood_shown, coalesce(positive, 0), NULL) AS positive,
         if(mood_shown, coalesce(neutral, 0), NULL) AS neutral,
         if(mood_shown, coalesce(negative, 0), NULL) AS negative
-    FROM seen FULL JOIN watched USING (store_id, camera_id, minute)
+    FROM (
+        SELECT store_id, camera_id, minute, max(coverage) AS coverage, max(tracks) AS tracks, max(with_mood) AS with_mood,
+            max(positive) AS positive, max(neutral) AS neutral, max(negative) AS negative
+        FROM (FROM seen UNION ALL BY NAME FROM watched) GROUP BY store_id, camera_id, minute
+    )
 )
 SELECT cells.store_id, camera_id, minute, timezone(coalesce(s.timezone, 'UTC'), minute) AS minute_local,
     tracks, with_mood, positive, neutral, negative,

@@ -16,25 +16,31 @@ WITH dated AS (
 ), visited AS (
     SELECT store_id, camera_id, session_id, track_id, zone_id, max(entered_at) AS entered_at
     FROM dated WHERE in_period(day) GROUP BY store_id, camera_id, session_id, track_id, zone_id
-), all_tracks AS (
-    SELECT store_id, camera_id, count(DISTINCT (session_id, track_id)) AS everybody
-    FROM visited GROUP BY store_id, camera_id
-), single AS (
-    SELECT store_id, camera_id, zone_id, count(*) AS n, max(entered_at) AS last_entered
-    FROM visited GROUP BY store_id, camera_id, zone_id
+), tracks AS (
+    SELECT store_id, camera_id, list({zone_id: zone_id, entered_at: entered_at}) AS zones
+    FROM visited GROUP BY store_id, camera_id, session_id, track_id
+), crossed AS (
+    -- Each track's zones with each other: one with itself counts the zone's tracks, the one without a name all tracks.
+    SELECT store_id, camera_id, one, unnest(zones) AS other
+    FROM (
+        SELECT store_id, camera_id, zones, unnest(zones) AS one
+        FROM (SELECT store_id, camera_id, list_append(zones, {zone_id: '', entered_at: NULL}) AS zones FROM tracks)
+    )
 ), pairs AS (
-    SELECT a.store_id, a.camera_id, a.zone_id, b.zone_id AS next_zone_id, count(*) AS shared
-    FROM visited a JOIN visited b USING (store_id, camera_id, session_id, track_id)
-    WHERE a.zone_id <> b.zone_id GROUP BY a.store_id, a.camera_id, a.zone_id, b.zone_id
-    HAVING count(*) >= getvariable('k')
+    SELECT store_id, camera_id, one.zone_id AS zone_id, other.zone_id AS next_zone_id, count(*) AS shared,
+        max(other.entered_at) AS entered_at
+    FROM crossed GROUP BY store_id, camera_id, one.zone_id, other.zone_id
+), counted AS (
+    SELECT *,
+        max(shared) FILTER (zone_id = next_zone_id) OVER (PARTITION BY store_id, camera_id, zone_id) AS zone_tracks,
+        max(shared) FILTER (zone_id = next_zone_id) OVER (PARTITION BY store_id, camera_id, next_zone_id) AS next_tracks,
+        max(entered_at) OVER (PARTITION BY store_id, camera_id, next_zone_id) AS last_entered,
+        max(shared) OVER (PARTITION BY store_id, camera_id) AS everybody
+    FROM pairs
 ), figured AS (
-    SELECT p.store_id, p.camera_id, p.zone_id, p.next_zone_id, p.shared, a.n AS zone_tracks, b.n AS next_tracks,
-        everybody, b.last_entered, p.shared * everybody / (a.n * b.n) AS lift,
-        sqrt(greatest(1 / p.shared - 1 / a.n - 1 / b.n + 1 / everybody, 0)) AS log_se
-    FROM pairs p
-    JOIN single a ON a.store_id = p.store_id AND a.camera_id = p.camera_id AND a.zone_id = p.zone_id
-    JOIN single b ON b.store_id = p.store_id AND b.camera_id = p.camera_id AND b.zone_id = p.next_zone_id
-    JOIN all_tracks t ON t.store_id = p.store_id AND t.camera_id = p.camera_id
+    SELECT *, shared * everybody / (zone_tracks * next_tracks) AS lift,
+        sqrt(greatest(1 / shared - 1 / zone_tracks - 1 / next_tracks + 1 / everybody, 0)) AS log_se
+    FROM counted WHERE zone_id <> next_zone_id AND '' NOT IN (zone_id, next_zone_id) AND shared >= getvariable('k')
 )
 SELECT f.store_id, f.camera_id, f.zone_id, next_zone_id, z.name AS next_name, z.tags AS next_tags,
     shared AS tracks, zone_tracks, shared / everybody AS support,

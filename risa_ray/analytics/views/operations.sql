@@ -57,9 +57,11 @@ WITH queued AS (
         sum(epoch(least(left_at, minute + INTERVAL 1 MINUTE) - greatest(entered_at, minute))) AS person_s
     FROM spread GROUP BY store_id, camera_id, minute
 ), covered AS (
-    SELECT store_id, camera_id, time_bucket(INTERVAL 1 MINUTE, window_start) AS minute,
-        10 * count(DISTINCT window_start) AS covered_s
-    FROM frames WHERE analysed > 0 GROUP BY store_id, camera_id, minute
+    -- A bit for each window of the minute: however many sessions have rows of it, it counts once.
+    SELECT store_id, camera_id, make_timestamptz(epoch_us(window_start) // 60_000_000 * 60_000_000) AS minute,
+        10 * bit_count(bit_or(1 << (epoch_us(window_start) // 10_000_000 % 6)::INTEGER)) AS covered_s
+    FROM frames SEMI JOIN (FROM zones WHERE kind = 'queue') USING (store_id, camera_id)
+    WHERE analysed > 0 GROUP BY store_id, camera_id, minute
 ), lengths AS (
     SELECT c.store_id, c.camera_id, hour_start(c.minute, coalesce(s.timezone, 'UTC')) AS hour,
         sum(coalesce(person_s, 0)) / sum(covered_s) AS mean,

@@ -19,7 +19,7 @@ WITH run_of AS (
     WHERE (coalesce(run_of.run_id = w.run_id, true) OR o.captured_at < w.counts_from)
         -- A day that is read for the sake of another holds tracks that are closed already.
         AND NOT EXISTS (
-            FROM people.closed_tracks t
+            FROM people.crossing_tracks t
             WHERE t.store_id = o.store_id AND t.session_id = o.session_id AND t.track_id = o.track_id
                 AND (t.last_seen::DATE > t.date OR list_contains(getvariable('read_again'), t.date))
         )

@@ -18,13 +18,16 @@ WITH entered AS (
     FROM camera_hour h JOIN zone_versions z
         ON h.store_id = z.store_id AND h.camera_id = z.camera_id AND h.hour >= z.valid_from AND h.hour < z.valid_to
     WHERE z.active AND z.kind NOT IN ('staff', 'mask')
+), cells AS (
+    SELECT store_id, camera_id, zone_id, hour, coalesce(max(zone_kind) FILTER (tracks > 0), max(zone_kind)) AS zone_kind,
+        coalesce(max(d.tracks), 0) AS n, coalesce(max(d.stays), 0) AS all_stays, max(dwell_s_mean) AS mean_s,
+        max(dwell_s_median) AS median_s, coalesce(max(d.dwell_s_total), 0) AS total_s
+    FROM (FROM dwelt UNION ALL BY NAME SELECT store_id, camera_id, zone_id, hour, kind AS zone_kind FROM watched) d
+    GROUP BY store_id, camera_id, zone_id, hour
 ), joined AS (
-    SELECT store_id, camera_id, zone_id, hour, coalesce(zone_kind, watched.kind) AS zone_kind,
-        coalesce(tracks, 0) AS n, coalesce(stays, 0) AS all_stays, coalesce(coverage, 0) AS coverage,
-        dwell_s_mean AS mean_s, dwell_s_median AS median_s, coalesce(dwell_s_total, 0) AS total_s,
-        replace(cell_status(n, n, coalesce(coverage, 0)), 'no_mood', 'ok') AS status, status = 'ok' AS shown
-    FROM dwelt FULL JOIN watched USING (store_id, camera_id, zone_id, hour)
-    LEFT JOIN camera_hour USING (store_id, camera_id, hour)
+    SELECT cells.*, coalesce(h.coverage, 0) AS coverage,
+        replace(cell_status(n, n, coalesce(h.coverage, 0)), 'no_mood', 'ok') AS status, status = 'ok' AS shown
+    FROM cells LEFT JOIN camera_hour h USING (store_id, camera_id, hour)
 )
 SELECT joined.store_id, camera_id, zone_id, zone_kind, hour,
     timezone(coalesce(s.timezone, 'UTC'), hour) AS hour_local,
