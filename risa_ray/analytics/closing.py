@@ -57,8 +57,10 @@ QUALIFY lag(date) OVER (PARTITION BY store_id, session_id, track_id ORDER BY dat
 """
 
 _USED = """store_id, camera_id, session_id, track_id, frame_seq, captured_at, pts, zone_ids, x1, y1, x2, y2, face_px,
-yaw_deg, expression, valence, weight_s, known, bridge_s"""
-_COMPUTED = {"weighed": _USED, "stay_observations": "*", "open_stays": "*"}
+yaw_deg, expression, valence, weight_s, known, bridge_s, began, ended"""
+_STAYED = """store_id, camera_id, session_id, track_id, zone_id, stay_no, frame_seq, captured_at, x1, y1, x2, y2, yaw_deg,
+valence, weight_s, known, bridge_s"""
+_COMPUTED = {"weighed": _USED, "stay_observations": _STAYED, "open_stays": "*"}
 """Views that others read several times -> the columns that these need: they are computed once, as tables."""
 
 

@@ -15,10 +15,6 @@ WITH by_expression AS (
 ), most AS (
     SELECT store_id, session_id, track_id, first(expression ORDER BY weight_s DESC, expression) AS expression
     FROM by_expression GROUP BY store_id, session_id, track_id
-), timed AS (
-    SELECT *, min(captured_at) OVER whole AS began, max(captured_at) OVER whole AS ended, (ended - began) / 3 AS third
-    FROM people.weighed
-    WINDOW whole AS (PARTITION BY store_id, session_id, track_id)
 ), summed AS (
     SELECT store_id, camera_id, session_id, track_id,
         any_value(began) AS first_seen,
@@ -28,16 +24,16 @@ WITH by_expression AS (
         coalesce(sum(weight_s) FILTER (known), 0) AS known_s,
         coalesce(sum(weight_s * valence) FILTER (known), 0) AS valence_sum,
         coalesce(sum(weight_s) FILTER (NOT known), 0) / sum(weight_s) AS unknown_share,
-        if(count_if(known AND captured_at < began + third) >= 3,
-            sum(weight_s * valence) FILTER (known AND captured_at < began + third)
-            / sum(weight_s) FILTER (known AND captured_at < began + third), NULL) AS valence_first,
-        if(count_if(known AND captured_at > ended - third) >= 3,
-            sum(weight_s * valence) FILTER (known AND captured_at > ended - third)
-            / sum(weight_s) FILTER (known AND captured_at > ended - third), NULL) AS valence_last,
+        if(count_if(known AND captured_at < began + (ended - began) / 3) >= 3,
+            sum(weight_s * valence) FILTER (known AND captured_at < began + (ended - began) / 3)
+            / sum(weight_s) FILTER (known AND captured_at < began + (ended - began) / 3), NULL) AS valence_first,
+        if(count_if(known AND captured_at > ended - (ended - began) / 3) >= 3,
+            sum(weight_s * valence) FILTER (known AND captured_at > ended - (ended - began) / 3)
+            / sum(weight_s) FILTER (known AND captured_at > ended - (ended - began) / 3), NULL) AS valence_last,
         arg_min((x1 + x2) / 2, frame_seq) AS first_x, arg_min((y1 + y2) / 2, frame_seq) AS first_y,
         arg_max((x1 + x2) / 2, frame_seq) AS last_x, arg_max((y1 + y2) / 2, frame_seq) AS last_y,
         avg(face_px) AS face_px
-    FROM timed GROUP BY store_id, camera_id, session_id, track_id
+    FROM people.weighed GROUP BY store_id, camera_id, session_id, track_id
 )
 SELECT store_id, camera_id, session_id, track_id, first_seen, last_seen,
     epoch(last_seen - first_seen) AS duration_s,

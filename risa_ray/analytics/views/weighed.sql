@@ -3,6 +3,7 @@
 --   weight_s  seconds that the observation stands for
 --   known     whether its expression is not 'unknown'
 --   bridge_s  seconds: the longest gap within a stay
+--   began, ended  UTC: of the track
 -- docs/metrics.md: observation weight, known, stay, footage run again.
 CREATE VIEW people.weighed AS
 WITH run_of AS (
@@ -30,8 +31,15 @@ SELECT o.*,
         greatest(coalesce(lead(o.pts) OVER track - o.pts, 1 / c.sampling_fps, 1), 1e-6),
         greatest(1, coalesce(2 / c.sampling_fps, 1))
     ) AS weight_s,
-    greatest(2, coalesce(2 / c.sampling_fps, 2)) AS bridge_s
+    greatest(2, coalesce(2 / c.sampling_fps, 2)) AS bridge_s,
+    min(captured_at) OVER whole AS began, max(captured_at) OVER whole AS ended
 FROM counted o
-ASOF LEFT JOIN camera_versions c
-    ON o.store_id = c.store_id AND o.camera_id = c.camera_id AND o.captured_at >= c.valid_from
-WINDOW track AS (PARTITION BY o.store_id, o.session_id, o.track_id ORDER BY o.frame_seq);
+LEFT JOIN camera_versions c
+    ON o.store_id = c.store_id AND o.camera_id = c.camera_id
+    AND o.captured_at >= c.valid_from AND o.captured_at < c.valid_to
+WINDOW
+    track AS (PARTITION BY o.store_id, o.session_id, o.track_id ORDER BY o.frame_seq),
+    whole AS (
+        PARTITION BY o.store_id, o.session_id, o.track_id ORDER BY o.frame_seq
+        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    );
