@@ -74,6 +74,26 @@ def bench_commit(
     write_json(run(cameras, rows, flushes), out)
 
 
+@bench.command("query")
+def bench_query(
+    stores: Annotated[int, typer.Option(help="Simulated stores of three cameras.", min=1)] = 20,
+    days: Annotated[int, typer.Option(help="Days of each.", min=1)] = 30,
+    visits_per_hour: Annotated[float, typer.Option(help="People at each door.")] = 50,
+    flush_s: Annotated[float, typer.Option(help="Seconds between the flushes of the untended layout.")] = 300,
+    repeats: Annotated[int, typer.Option(help="Turns of the questions about one store and day.", min=1)] = 5,
+    data: Annotated[Path | None, typer.Option(help="Keep the month there, and take it up again.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the JSON.")] = None,
+) -> None:
+    """Every view over a month of a chain (100 million observations unless told), and how fast a store is compacted."""
+    from risa_ray.benchmarks import query
+
+    check_output(out)
+    result = query.bench_query(stores, days, visits_per_hour, flush_s, repeats, str(data) if data else None)
+    print(query.describe(result))
+    if out is not None:
+        write_json(result, out)
+
+
 @bench.command("detectors")
 def bench_detectors(
     video: Annotated[list[Path] | None, typer.Option(help="A video file, given as often as there are.")] = None,

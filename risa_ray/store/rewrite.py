@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote
 
-import numpy as np
-import numpy.typing as npt
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -26,6 +25,7 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, Transaction
 from deltalake.transaction import AddAction, RemoveAction
 
+from risa_ray.config import is_url
 from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TIME_COLUMNS
 from risa_ray.store.table import Table, file_system
 
@@ -33,8 +33,8 @@ TARGET_BYTES = 64 * 2**20
 """A file is closed once it is larger."""
 ROW_GROUP_ROWS = 122_880
 """Row groups of DuckDB's own size, so that a query for an hour of a day reads little more than the hour."""
-RANGE_ROWS = 4 * ROW_GROUP_ROWS
-"""Rows that are in memory at a time: those of a span of the day."""
+_MEMORY = "512MB"
+"""For one rewrite: a larger day is sorted on disk."""
 _MARK = "upkeep"
 
 Entry = Mapping[str, Any]
@@ -110,21 +110,23 @@ def rewrite(table: Table, old: Sequence[Entry]) -> Rewritten:
         OSError, DeltaError, pa.ArrowException: the files cannot be read or written; nothing is left behind.
     """
     files = file_system(table.delta)
-    partitioned = table.name in PARTITIONED
-    whole: Any = pa.schema(table.delta.schema().to_arrow())  # type: ignore[arg-type]
-    schema = pa.schema([f for f in whole if not (partitioned and f.name in PARTITION_COLUMNS)])
+    schema = _schema(table)
+    column = TIME_COLUMNS.get(table.name)
     ordered = sorted(old, key=lambda e: e["modification_time"])
-    rows = ds.dataset([unquote(e["path"]) for e in ordered], schema=schema, format="parquet", filesystem=files)
     done = Rewritten(table, old, [])
     folder = os.path.dirname(ordered[0]["path"])
+    writer = _Writer(files, folder, schema, _partition_values(table, ordered[0]), column)
     try:
-        writer = _Writer(files, folder, schema, _partition_values(table, ordered[0]), TIME_COLUMNS.get(table.name))
-        for part in _in_order(rows, TIME_COLUMNS.get(table.name), sum(e["num_records"] or 0 for e in old)):
+        written = 0
+        for part in _in_order(table, ordered, schema, column):
             writer.write(part)
+            written += part.num_rows
             if writer.size >= TARGET_BYTES:
                 done.new.append(writer.close())
         if writer.rows:
             done.new.append(writer.close())
+        if written != (expected := sum(entry["num_records"] for entry in old)):
+            raise OSError(f"{written:,} rows were read where the log has {expected:,}")
     except BaseException:
         writer.abandon()
         done.discard()
@@ -148,35 +150,38 @@ def _partition_values(table: Table, entry: Entry) -> dict[str, str | None]:
     return {c: str(entry[f"partition.{c}"]) for c in PARTITION_COLUMNS} if table.name in PARTITIONED else {}
 
 
-def _in_order(rows: ds.Dataset, column: str | None, count: int) -> Iterator[pa.Table]:
-    """The rows span by span of the time column, each sorted."""
-    if column is None:
-        yield rows.to_table()
-        return
-    if count <= RANGE_ROWS:
-        spans: list[pc.Expression | None] = [None]
-    else:
-        cuts = [pa.scalar(int(c), pa.timestamp("us", "UTC")) for c in _cuts(rows, column)]
-        field = pc.field(column)
-        between = [(field >= a) & (field < b) for a, b in pairwise(cuts)]
-        spans = [field < cuts[0], *between, field >= cuts[-1]]
-    for span in spans:
-        part = rows.to_table(filter=span)
-        if part.num_rows:
-            yield part.take(pc.sort_indices(part[column]))
+def _schema(table: Table) -> pa.Schema:
+    """The columns of the table's files."""
+    whole: Any = pa.schema(table.delta.schema().to_arrow())  # type: ignore[arg-type]
+    return pa.schema([f for f in whole if not (table.name in PARTITIONED and f.name in PARTITION_COLUMNS)])
 
 
-def _cuts(rows: ds.Dataset, column: str) -> npt.NDArray[np.int64]:
-    """Times in microseconds between which lie about `RANGE_ROWS` rows each; at least one."""
-    second = 1_000_000
-    counts: dict[int, int] = {}
-    for batch in rows.to_batches(columns=[column]):
-        seconds, n = np.unique(np.asarray(batch.column(0).cast(pa.int64())) // second, return_counts=True)
-        for at, more in zip(seconds.tolist(), n.tolist(), strict=True):
-            counts[at] = counts.get(at, 0) + more
-    at = np.array(sorted(counts), np.int64)
-    before = np.cumsum([counts[s] for s in at.tolist()])
-    return at[np.unique(np.searchsorted(before, np.arange(RANGE_ROWS, before[-1], RANGE_ROWS)))] * second
+def _in_order(table: Table, files: Sequence[Entry], schema: pa.Schema, column: str | None) -> Iterator[pa.Table]:
+    """The files' rows, sorted by a time column where there is one, a row group at a time."""
+    paths = [unquote(entry["path"]) for entry in files]
+    with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
+        connection.execute(f"SET temp_directory = '{spill}'; SET memory_limit = '{_MEMORY}'; SET threads = 1")
+        connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
+        if is_url(table.path):
+            source = ds.dataset(paths, schema=schema, format="parquet", filesystem=file_system(table.delta))
+            rows = connection.from_arrow(source)
+        else:
+            # Many small files are read in half the time.
+            uris = [os.path.join(table.path, path) for path in paths]
+            rows = connection.read_parquet(uris, union_by_name=True, hive_partitioning=False)
+        there = set(rows.columns)
+        # A file of an earlier version may lack columns.
+        rows = rows.project(", ".join(f'"{n}"' if n in there else f'NULL AS "{n}"' for n in schema.names))
+        if column:
+            rows = rows.order(f'"{column}" NULLS FIRST')
+        waiting: list[pa.RecordBatch] = []
+        for batch in rows.to_arrow_reader(ROW_GROUP_ROWS):
+            waiting.append(batch)
+            if sum(b.num_rows for b in waiting) >= ROW_GROUP_ROWS:
+                yield pa.Table.from_batches(waiting).cast(schema)
+                waiting = []
+        if waiting:
+            yield pa.Table.from_batches(waiting).cast(schema)
 
 
 class _Writer:
@@ -202,14 +207,14 @@ class _Writer:
             self._path = f"{self._folder}/{name}" if self._folder else name
             self._sink = self._files.open_output_stream(unquote(self._path))
             self._parquet = pq.ParquetWriter(self._sink, self._schema, **self._options)
-            self.rows, self._first, self._last = 0, None, None
-        if self._column and part.num_rows:
-            self._first = self._first or part[self._column][0].as_py()
-            self._last = part[self._column][-1].as_py()
+            self.rows, self._nulls, self._first, self._last = 0, 0, None, None
+        if self._column:
+            times = part[self._column]
+            self._nulls += times.null_count
+            ends: Any = pc.min_max(times)
+            self._first, self._last = self._first or ends["min"].as_py(), ends["max"].as_py() or self._last
         self.rows += part.num_rows
-        # Groups of one size rather than full ones and a rest.
-        groups = max(1, -(-part.num_rows // ROW_GROUP_ROWS))
-        self._parquet.write_table(part, row_group_size=max(1, -(-part.num_rows // groups)))
+        self._parquet.write_table(part)
 
     def close(self) -> AddAction:
         self._parquet.close()
@@ -219,7 +224,7 @@ class _Writer:
         if self._first is not None:
             stats["minValues"] = {self._column: _instant(self._first)}
             stats["maxValues"] = {self._column: _instant(self._last)}
-            stats["nullCount"] = {self._column: 0}
+            stats["nullCount"] = {self._column: self._nulls}
         self._sink, self.rows = None, 0
         return AddAction(self._path, size, self._values, int(time.time() * 1000), False, json.dumps(stats))
 

@@ -145,7 +145,7 @@ def test_a_merged_day_is_sorted_too_and_a_large_one_is_cut(
     assert times == sorted(times)
 
     monkeypatch.setattr("risa_ray.store.rewrite.TARGET_BYTES", file.stat().st_size // 4)
-    monkeypatch.setattr("risa_ray.store.rewrite.RANGE_ROWS", 3000)
+    monkeypatch.setattr("risa_ray.store.rewrite.ROW_GROUP_ROWS", 3000)
     for name in ("s90", "s91"):
         writer.open_session(tools.session(name))
         writer.add(tools.chunk(0, 200, session_id=name, start=tools.START.replace(hour=0), faces=lambda s: 5))
