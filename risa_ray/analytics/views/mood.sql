@@ -4,7 +4,8 @@
 --                    stays there
 --   net_sentiment    -1..1, ci_low, ci_high: its 95 % interval; unknown_share: 0..1, tracks without a mood
 --   valence_gain     mean over tracks of valence inside the zone minus outside it, gain_low, gain_high: its 95 % interval;
---                    NULL below k tracks with at least 3 known observations on either side
+--                    gain_tracks: those with at least 3 known observations on either side; NULL below k of them. Outside
+--                    is the rest of the camera's picture, other zones included
 --   baseline_weeks, baseline_net_sentiment  the same zone in the same hour of the week, all earlier weeks that are
 --                    shown (status ok) together
 --   change           net_sentiment minus the baseline's; change_low, change_high: its 95 % interval
@@ -70,6 +71,7 @@ SELECT store_id, camera_id, zone_id, zone_kind, hour, hour_local, isodow(hour_lo
     if(mood_shown, net_low(p, q, moods), NULL) AS ci_low,
     if(mood_shown, net_high(p, q, moods), NULL) AS ci_high,
     if(shown, 1 - moods / nullif(n, 0), NULL) AS unknown_share,
+    if(gain_shown, pairs, NULL) AS gain_tracks,
     if(gain_shown, gain, NULL) AS valence_gain,
     if(gain_shown, gain - mean_half(gain_sd, pairs), NULL) AS gain_low,
     if(gain_shown, gain + mean_half(gain_sd, pairs), NULL) AS gain_high,

@@ -4,9 +4,10 @@
 --             tracks_with_yaw
 --   engaged_share, looked_share  0..1, each with its 95 % interval (_low, _high)
 --   dwell_s_median, dwell_s_total  seconds
---   with_mood, net_sentiment, ci_low, ci_high  as in mood_by_minute; moods from the stays alone
+--   with_mood, positive, neutral, negative, net_sentiment, ci_low, ci_high  as in mood_by_minute; moods from the stays
 --   valence_gain  mean over tracks of valence inside the zone minus outside it; gain_low, gain_high: 95 % interval;
 --                 gain_tracks: those with at least 3 known observations on either side; NULL below k of them
+--   covered_hours hours of the day in which the camera delivered analysed frames: what is missing was not seen
 --   status  ok, no_mood, mood_suppressed, suppressed. docs/metrics.md: engaged / looked, baseline, k-floor.
 CREATE VIEW product_engagement AS
 WITH visits AS (
@@ -29,6 +30,9 @@ WITH visits AS (
         avg(inside - outside) AS gain, stddev_samp(inside - outside) AS gain_sd, count(inside - outside) AS pairs,
         cell_status(count(*), count(inside), 1) AS status
     FROM felt GROUP BY store_id, camera_id, zone_id, day
+), covered AS (
+    SELECT store_id, camera_id, hour_local::DATE AS day, sum(coverage) AS covered_hours
+    FROM camera_hour GROUP BY store_id, camera_id, day
 ), judged AS (
     SELECT *, status <> 'suppressed' AS shown, status = 'ok' AS mood_shown,
         status <> 'suppressed' AND y >= getvariable('k') AS yaw_shown,
@@ -49,6 +53,9 @@ SELECT judged.store_id, judged.camera_id, judged.zone_id, z.name AS zone_name, z
     if(shown, dwell_median, NULL) AS dwell_s_median,
     if(shown, dwell_total, NULL) AS dwell_s_total,
     if(mood_shown, moods, NULL) AS with_mood,
+    if(mood_shown, p, NULL) AS positive,
+    if(mood_shown, moods - p - q, NULL) AS neutral,
+    if(mood_shown, q, NULL) AS negative,
     if(mood_shown, (p - q) / moods, NULL) AS net_sentiment,
     if(mood_shown, net_low(p, q, moods), NULL) AS ci_low,
     if(mood_shown, net_high(p, q, moods), NULL) AS ci_high,
@@ -56,7 +63,8 @@ SELECT judged.store_id, judged.camera_id, judged.zone_id, z.name AS zone_name, z
     if(gain_shown, gain, NULL) AS valence_gain,
     if(gain_shown, gain - mean_half(gain_sd, pairs), NULL) AS gain_low,
     if(gain_shown, gain + mean_half(gain_sd, pairs), NULL) AS gain_high,
+    coalesce(covered_hours, 0) AS covered_hours,
     status
-FROM judged ASOF LEFT JOIN zone_versions z
+FROM judged LEFT JOIN covered USING (store_id, camera_id, day) ASOF LEFT JOIN zone_versions z
     ON judged.store_id = z.store_id AND judged.camera_id = z.camera_id AND judged.zone_id = z.zone_id
     AND judged.last_entered >= z.valid_from;

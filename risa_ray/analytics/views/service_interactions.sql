@@ -4,9 +4,10 @@
 --   waited, wait_before_s_mean      interactions that came from a queue of the camera, and their wait before, seconds
 --   valence_before, valence_during, valence_after  -1..1, means over the interactions that have the window (30 s before,
 --                  during, 30 s after, at least 3 known observations in it); NULL below k of them
---   change_during  mean of during minus before over interactions with both, change_during_low, _high its 95 % interval;
---   change_after   mean of after minus before, likewise
+--   change_during  mean of during minus before over the during_pairs interactions with both, change_during_low, _high
+--                  its 95 % interval; change_after: mean of after minus before over after_pairs, likewise
 --   after_share    0..1, interactions that have an "after"
+--   covered_hours  hours of the day in which the camera delivered analysed frames: what is missing was not seen
 --   status         ok, suppressed (fewer than k people)
 -- That somebody serves is assumed; talking moves the mouth. docs/metrics.md: service interaction, k-floor.
 CREATE VIEW service_interactions AS
@@ -33,6 +34,9 @@ WITH led AS (
         count(valence_after - valence_before) AS after_pairs,
         getvariable('k') AS k, greatest(k, 2) AS pairs_k
     FROM met GROUP BY store_id, camera_id, zone_id, day
+), covered AS (
+    SELECT store_id, camera_id, hour_local::DATE AS day, sum(coverage) AS covered_hours
+    FROM camera_hour GROUP BY store_id, camera_id, day
 )
 SELECT store_id, camera_id, zone_id, day,
     if(people >= k, people, NULL) AS tracks,
@@ -44,12 +48,15 @@ SELECT store_id, camera_id, zone_id, day,
     if(people >= k AND before_n >= k, before, NULL) AS valence_before,
     if(people >= k AND during_n >= k, during, NULL) AS valence_during,
     if(people >= k AND after_n >= k, after, NULL) AS valence_after,
-    if(people >= k AND during_pairs >= pairs_k, change_during, NULL) AS change_during,
-    if(people >= k AND during_pairs >= pairs_k, change_during - mean_half(during_sd, during_pairs), NULL) AS change_during_low,
-    if(people >= k AND during_pairs >= pairs_k, change_during + mean_half(during_sd, during_pairs), NULL) AS change_during_high,
-    if(people >= k AND after_pairs >= pairs_k, change_after, NULL) AS change_after,
-    if(people >= k AND after_pairs >= pairs_k, change_after - mean_half(after_sd, after_pairs), NULL) AS change_after_low,
-    if(people >= k AND after_pairs >= pairs_k, change_after + mean_half(after_sd, after_pairs), NULL) AS change_after_high,
+    if(people >= k AND cells.during_pairs >= pairs_k, cells.during_pairs, NULL) AS during_pairs,
+    if(people >= k AND cells.during_pairs >= pairs_k, change_during, NULL) AS change_during,
+    if(people >= k AND cells.during_pairs >= pairs_k, change_during - mean_half(during_sd, during_pairs), NULL) AS change_during_low,
+    if(people >= k AND cells.during_pairs >= pairs_k, change_during + mean_half(during_sd, during_pairs), NULL) AS change_during_high,
+    if(people >= k AND cells.after_pairs >= pairs_k, cells.after_pairs, NULL) AS after_pairs,
+    if(people >= k AND cells.after_pairs >= pairs_k, change_after, NULL) AS change_after,
+    if(people >= k AND cells.after_pairs >= pairs_k, change_after - mean_half(after_sd, after_pairs), NULL) AS change_after_low,
+    if(people >= k AND cells.after_pairs >= pairs_k, change_after + mean_half(after_sd, after_pairs), NULL) AS change_after_high,
     if(people >= k, after_n / n, NULL) AS after_share,
+    coalesce(covered_hours, 0) AS covered_hours,
     if(people >= k, 'ok', 'suppressed') AS status
-FROM cells;
+FROM cells LEFT JOIN covered USING (store_id, camera_id, day);

@@ -2,7 +2,8 @@
 --   tracks      of the day; suspected: those that begin within 5 s after the end of another track of the session, at most
 --               two face sizes from where that one ended; split_share: suspected / tracks
 --   status      ok, suppressed (fewer than k tracks)
--- Head counts of the day (tracks, footfall at worst) are too high by about split_share / (1 - split_share).
+-- Counts of tracks are too high by about split_share / (1 - split_share). Footfall is too low instead: who is split in
+-- the entrance, before leaving it, is not seen to come in.
 -- docs/metrics.md: split tracks, k-floor.
 CREATE VIEW track_splits AS
 WITH dated AS (
