@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# No test depends on how fast the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
+# For torch, before it is loaded: on a busy machine the threads of small networks wait for each other far longer than
+# they work. Whatever else needs a number of threads sets its own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 _left_out: set[str] = set()
@@ -46,3 +57,40 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clips") / "scene_20260314_091500.mp4"
     write_clip(path, "front", 5.0, 8, (480, 270))
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a small expression model, for tests that are not about its answers."""
+    from tiny import write_tiny_model
+
+    return write_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def risa(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The command in this process, which spares its start of seconds: exit code, output and errors."""
+    from risa_ray.cli import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["risa", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    return run
+
+
+@pytest.fixture
+def refused(risa: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """The one line with which the command refuses bad input."""
+
+    def run(*arguments: object) -> str:
+        code, output, errors = risa(*arguments)
+        assert (code, output) == (2, "")
+        assert len(errors.strip().splitlines()) == 1, errors
+        assert errors.startswith("risa: ")
+        return errors.strip()
+
+    return run

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,21 +18,16 @@ from support import assert_every_frame_once, rows
 FAST = ("--detector", "haar", "--min-face-size", "30")
 
 
-def risa(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+Command = Callable[..., tuple[int, str, str]]
+Refusal = Callable[..., str]
+
+
+def process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own, for what is about the process or about Ray."""
     return subprocess.run(
         [sys.executable, "-m", "risa_ray.cli", *map(str, arguments)],
-        capture_output=True, text=True, timeout=240, cwd=cwd, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
-
-
-def refused(*arguments: str | Path, cwd: Path | None = None) -> str:
-    """The one line with which a command refuses bad input."""
-    result = risa(*arguments, cwd=cwd)
-    assert result.returncode == 2, result.stderr
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("risa: ")
-    return lines[0]
 
 
 CONFIG = """\
@@ -58,7 +54,9 @@ stores:
         ({"source": "demo:back"}, "demo:back"),
     ],
 )
-def test_check_refuses_a_bad_config_in_one_line(change: dict[str, str], says: str, tmp_path: Path) -> None:
+def test_check_refuses_a_bad_config_in_one_line(
+    change: dict[str, str], says: str, tmp_path: Path, refused: Refusal
+) -> None:
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "noise.mp4").write_bytes(os.urandom(5000))
     (tmp_path / "folder").mkdir()
@@ -72,19 +70,21 @@ def test_check_refuses_a_bad_config_in_one_line(change: dict[str, str], says: st
 def test_check_passes_a_good_config_and_starts_nothing(tmp_path: Path) -> None:
     config = tmp_path / "shop.yaml"
     config.write_text(CONFIG.format(source="demo:front", detector="haar", x="1"))
-    result = risa("check", config, "--data", tmp_path / "data")
+    result = process("check", config, "--data", tmp_path / "data")
     assert result.returncode == 0, result.stderr
     assert "ok" in result.stdout
     assert "960x540" in result.stdout
 
 
-def test_every_command_refuses_bad_input(clip: Path, tmp_path: Path) -> None:
+def test_every_command_refuses_bad_input(clip: Path, tmp_path: Path, refused: Refusal) -> None:
     (tmp_path / "a-file").write_text("")
     empty = tmp_path / "empty"
     empty.mkdir()
     data = tmp_path / "data"
     assert "no such" in refused("stream", tmp_path / "missing.mp4", "--data", data)
-    assert "no such" in refused("batch", tmp_path / "missing.mp4", "--data", data)
+    done = process("batch", tmp_path / "missing.mp4", "--data", data)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "missing.mp4: no such" in done.stderr
     assert "no video and no picture" in refused("batch", empty, "--data", data)
     assert "'yolo'" in refused("stream", clip, "--detector", "yolo", "--data", data)
     assert "unknown model 'huge'" in refused("stream", clip, "--model", "huge", "--data", data)
@@ -96,23 +96,23 @@ def test_every_command_refuses_bad_input(clip: Path, tmp_path: Path) -> None:
     assert "is the input itself" in refused("annotate", clip, "--out", clip)
 
 
-def test_stream_query_and_sql_on_a_file(clip: Path, tmp_path: Path) -> None:
+def test_stream_query_and_sql_on_a_file(clip: Path, tmp_path: Path, risa: Command, refused: Refusal) -> None:
     data, events = tmp_path / "data", tmp_path / "events.jsonl"
-    done = risa("stream", clip, "--data", data, "--events", events, *FAST)
+    done = process("stream", clip, "--data", data, "--events", events, *FAST)
     assert done.returncode == 0, done.stderr
     assert "40 frames analysed" in done.stdout
     kinds = [json.loads(line)["type"] for line in events.read_text().splitlines()]
     assert {"figures", "camera", "run"} <= set(kinds)
 
-    answer = risa("query", "SELECT sum(analysed)::INT AS n FROM frames", "--data", data, "--format", "json")
+    answer = process("query", "SELECT sum(analysed)::INT AS n FROM frames", "--data", data, "--format", "json")
     assert json.loads(answer.stdout) == [{"n": 40}]
-    table = risa("query", "SELECT camera_id FROM cameras", "--data", data)
-    assert clip.stem in table.stdout
-    text = risa("query", "SELECT count(*) > 1 AS many FROM tracks", "--data", data, "--raw", "--format", "csv").stdout
+    assert clip.stem in risa("query", "SELECT camera_id FROM cameras", "--data", data)[1]
+    many = "SELECT count(*) > 1 AS many FROM tracks"
+    text = risa("query", many, "--data", data, "--raw", "--format", "csv")[1]
     assert list(csv.DictReader(text.splitlines())) == [{"many": "true"}]
     assert "raw" in refused("query", "FROM tracks", "--data", data)
     assert "nothing" in refused("query", "SELECT nothing", "--data", data)
-    assert "CREATE" in risa("sql", "--data", data).stdout
+    assert "CREATE" in risa("sql", "--data", data)[1]
 
 
 def _start(clip: Path, data: Path) -> subprocess.Popen[str]:
@@ -149,7 +149,7 @@ def test_an_interrupted_file_resumes_without_loss_or_doubles(number: int, long_c
         assert process.returncode == 0, err
         assert "the same command goes on" in out
         assert rows(tmp_path, "SELECT sum(analysed) FROM frames")[0][0] == _rows_of_last_frame(tmp_path) + 1
-    again = risa("stream", long_clip, "--data", tmp_path, "--min-face-size", "20")
+    again = process("stream", long_clip, "--data", tmp_path, "--min-face-size", "20")
     assert again.returncode == 0, again.stderr
     assert "(resumed)" in again.stdout
     assert rows(tmp_path, "SELECT count(DISTINCT session_id) FROM frames WHERE session_id IS NOT NULL") == [(1,)]

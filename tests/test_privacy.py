@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -33,7 +34,6 @@ from PIL import Image as PilImage
 
 from risa_ray.analytics import open_dataset
 from risa_ray.analytics.query import run_query
-from risa_ray.cli import main
 from risa_ray.config import CameraConfig, ChainConfig, PrivacyConfig, load_config, parse_config
 from risa_ray.errors import InputError
 from risa_ray.frames import FaceRow, Frame
@@ -484,8 +484,8 @@ def test_no_relation_gives_single_people_without_raw(floored: Path) -> None:
     answered = []
     for (name,) in listed:
         try:
-            answer = run_query(str(floored), f"FROM {name}")
-        except InputError:
+            answer = connection.sql(f"FROM {name}").to_arrow_table()
+        except duckdb.Error:
             continue
         answered.append(name)
         if answer.num_rows:
@@ -511,20 +511,6 @@ def test_no_table_of_single_people_gives_a_row_without_raw(table: str, floored: 
 
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def risa(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command as its process runs it: exit code, output and errors."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["risa", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return run
 
 
 def test_the_command_exports_no_single_person_without_raw(floored: Path, tmp_path: Path, risa: Command) -> None:

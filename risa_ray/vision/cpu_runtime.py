@@ -24,8 +24,11 @@ def from_torch(network: Any, *shape: int) -> Any:
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # OpenVINO traces with torch.jit, which torch is phasing out
-        model = openvino.convert_model(network, example_input=torch.zeros(2, *shape))
+        warnings.simplefilter("ignore")  # torch is phasing out the tracing that OpenVINO builds on
+        # Left to itself, OpenVINO has the trace checked by running the network three times more.
+        example = torch.zeros(2, *shape)
+        traced = torch.jit.trace(network, example, check_trace=False)
+        model = openvino.convert_model(traced, example_input=example)
     model.reshape([-1, *shape])
     return model
 

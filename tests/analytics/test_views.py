@@ -8,6 +8,7 @@ from typing import Any
 import oracle
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from oracle import World
 from worlds import STARTS, ZONES, connect, observe, ran, watch, worlds
 
@@ -16,8 +17,9 @@ DWELT = ("hour_local", "tracks", "stays", "dwell_s_mean", "dwell_s_median", "dwe
 
 
 def rows(connection: Any, view: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = connection.sql(f"FROM {view}").to_arrow_table().to_pylist()
-    return found
+    # Not with `sql`, which plans the query twice.
+    found = connection.execute(f"FROM {view}").fetchall()
+    return [dict(zip((column[0] for column in connection.description), row, strict=True)) for row in found]
 
 
 def same(found: Any, wanted: Any) -> bool:
@@ -50,15 +52,14 @@ def test_tracks_and_stays_agree_with_the_definitions(world: World) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(worlds())
-def test_cells_agree_with_the_definitions(world: World) -> None:
-    for k in (1, 3):
-        connection = connect(world, k)
-        assert_rows({r["minute"]: r for r in rows(connection, "mood_by_minute")}, oracle.mood_by_minute(world, k))
-        wanted = oracle.zone_hour(world, k)
-        assert_rows({(r["zone_id"], r["hour"]): r for r in rows(connection, "mood")}, wanted)
-        dwelt = {key: {n: v for n, v in row.items() if n in DWELT} for key, row in wanted.items()}
-        assert_rows({(r["zone_id"], r["hour"]): r for r in rows(connection, "zone_hour")}, dwelt)
+@given(worlds(), st.sampled_from([1, 3]))
+def test_cells_agree_with_the_definitions(world: World, k: int) -> None:
+    connection = connect(world, k)
+    assert_rows({r["minute"]: r for r in rows(connection, "mood_by_minute")}, oracle.mood_by_minute(world, k))
+    wanted = oracle.zone_hour(world, k)
+    assert_rows({(r["zone_id"], r["hour"]): r for r in rows(connection, "mood")}, wanted)
+    dwelt = {key: {n: v for n, v in row.items() if n in DWELT} for key, row in wanted.items()}
+    assert_rows({(r["zone_id"], r["hour"]): r for r in rows(connection, "zone_hour")}, dwelt)
 
 
 def world(observations: list[Any], frames: list[Any] | None = None, **context: Any) -> World:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -56,9 +57,11 @@ def ran(run_id: str, opened: datetime, **sessions: datetime) -> dict[str, Any]:
 
 
 def connect(world: World, k: int = 1) -> duckdb.DuckDBPyConnection:
-    """The views over the rows of a world, without files."""
-    connection = duckdb.connect()
-    for statement in statements({}, {}, k):
+    """The views over the rows of a world, without files; the world before it of the same k is gone."""
+    opened, settings, tables = database(k)
+    # A cursor has variables of its own: what a test sets ends with it.
+    connection = opened.cursor()
+    for statement in (*settings, *(f"TRUNCATE {table}" for table in tables)):
         connection.execute(statement)
     start = datetime(2026, 1, 1, tzinfo=UTC)
     width, height = world.size or (None, None)
@@ -72,6 +75,17 @@ def connect(world: World, k: int = 1) -> duckdb.DuckDBPyConnection:
     zones = [place | {"zone_id": zone, "kind": kind, "active": True} for zone, kind in world.zones.items()]
     _fill(connection, "zones", "zones", zones)
     return connection
+
+
+@cache
+def database(k: int) -> tuple[duckdb.DuckDBPyConnection, list[str], list[str]]:
+    """The empty tables and the views, which take long to make; the settings of a connection; the tables' names."""
+    connection = duckdb.connect()
+    made = list(statements({}, {}, k))
+    for statement in made:
+        connection.execute(statement)
+    tables = connection.sql("SELECT schema_name || '.' || table_name FROM duckdb_tables()").fetchall()
+    return connection, [s for s in made if s.startswith("SET ")], [name for (name,) in tables]
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, target: str, name: str, rows: list[dict[str, Any]]) -> None:

@@ -55,6 +55,12 @@ def same(video: Path, camera: dict[str, Any], tmp_path: Path) -> None:
     assert rows(tmp_path / "stream", track) == rows(tmp_path / "batch", track)
 
 
+@pytest.fixture
+def pipeline(tiny_model: Path) -> dict[str, Any]:
+    """With a model that is loaded quickly, for tests that are not about its answers."""
+    return {"threads": 1, "model": str(tiny_model)}
+
+
 @pytest.mark.usefixtures("cluster")
 class TestBatch:
     def test_stream_and_batch_agree_on_a_rendered_clip(self, clip: Path, tmp_path: Path) -> None:
@@ -63,13 +69,13 @@ class TestBatch:
     def test_stream_and_batch_agree_on_real_video(self, shared: Path, tmp_path: Path) -> None:
         same(shared / "video" / "single_face.mp4", {"detector": "mtcnn", "min_face_size": 60}, tmp_path)
 
-    def test_a_folder_of_files(self, clip: Path, tmp_path: Path) -> None:
+    def test_a_folder_of_files(self, clip: Path, tmp_path: Path, pipeline: dict[str, Any]) -> None:
         folder = tmp_path / "archive"
         folder.mkdir()
         for name in ("one.mp4", "two.mp4"):
             (folder / name).write_bytes(clip.read_bytes())
         (folder / "notes.txt").write_text("not a video")
-        config = config_for([str(p) for p in find_files([folder])], str(tmp_path / "data"), FAST, {"threads": 1})
+        config = config_for([str(p) for p in find_files([folder])], str(tmp_path / "data"), FAST, pipeline)
         report = batch(config)
         assert (report.progress.done, report.progress.analysed) == (2, 80)
         assert rows(tmp_path / "data", "SELECT camera_id, sum(analysed) FROM frames GROUP BY 1 ORDER BY 1") == [
@@ -77,8 +83,8 @@ class TestBatch:
             ("two", 40),
         ]
 
-    def test_stopped_and_run_again_it_resumes(self, clip: Path, tmp_path: Path) -> None:
-        config = config_for([str(clip)], str(tmp_path), FAST, {"threads": 1})
+    def test_stopped_and_run_again_it_resumes(self, clip: Path, tmp_path: Path, pipeline: dict[str, Any]) -> None:
+        config = config_for([str(clip)], str(tmp_path), FAST, pipeline)
         stop = threading.Event()
 
         def stop_at_once(progress: BatchProgress) -> None:
@@ -94,11 +100,13 @@ class TestBatch:
         once = "SELECT count(*) = count(DISTINCT (frame_seq, face_index)) FROM observations"
         assert rows(tmp_path, once) == [(True,)]
 
-    def test_recordings_of_a_camera_carry_its_id_and_zones(self, clip: Path, tmp_path: Path) -> None:
+    def test_recordings_of_a_camera_carry_its_id_and_zones(
+        self, clip: Path, tmp_path: Path, pipeline: dict[str, Any]
+    ) -> None:
         later = tmp_path / "scene_20260314_101500.mp4"
         later.write_bytes(clip.read_bytes())
         zone = {"id": "all", "kind": "product", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}
-        config = config_for(["rtsp://u:p@192.0.2.1/"], str(tmp_path / "d"), FAST | {"zones": [zone]}, {"threads": 1})
+        config = config_for(["rtsp://u:p@192.0.2.1/"], str(tmp_path / "d"), FAST | {"zones": [zone]}, pipeline)
         (camera,) = (c.id for _, c in config.cameras())
         units = recordings_of(config, camera, [clip, later])
         run_batch(config, units, preflight(config, units), stop=threading.Event(), on_progress=lambda _: None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import threading
 import time
 from datetime import UTC, date, datetime, timedelta
@@ -14,11 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from risa_ray.cli import main
 from risa_ray.config import RetentionConfig, parse_config
 from risa_ray.errors import InputError
 from risa_ray.store.maintenance import compact
-from risa_ray.store.purge import erase, parse_days, parse_moment, purge_older, purge_outlived
+from risa_ray.store.purge import _erase, erase, parse_days, parse_moment, purge_older, purge_outlived
 from risa_ray.store.schema import CLOSED_TRACKS
 from risa_ray.store.table import Table
 from risa_ray.store.verify import verify
@@ -106,6 +104,36 @@ def test_an_erasure_leaves_no_row_in_any_file(tmp_path: Path, tools: Any) -> Non
     assert {name: logged[name] for name in rows} == rows
     assert (logged["kind"], logged["camera_id"], logged["since"], logged["until"]) == ("erasure", "cam1", SINCE, UNTIL)
     assert [check.line() for check in verify(str(tmp_path)) if check.problems] == []
+
+
+def test_an_erasure_can_be_done_again_and_widened(tmp_path: Path, tools: Any) -> None:
+    write(tmp_path, tools)
+    assert erase(str(tmp_path), "cam1", SINCE, UNTIL, commit_s=0)[2]["observations"] == 11
+    assert erase(str(tmp_path), "cam1", SINCE, UNTIL, commit_s=0)[2]["observations"] == 0
+    wider = erase(str(tmp_path), "cam1", SINCE, UNTIL + timedelta(seconds=5), commit_s=0)[2]
+    assert (wider["observations"], wider["frames"]) == (10, 1)
+    assert [check.line() for check in verify(str(tmp_path)) if check.problems] == []
+
+
+def test_an_erasure_that_was_interrupted_leaves_a_whole_store(
+    tmp_path: Path, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, tools)
+    done = []
+
+    def interrupted(table: Table, *rest: Any) -> int:
+        if done:
+            raise KeyboardInterrupt
+        done.append(table.name)
+        return _erase(table, *rest)
+
+    monkeypatch.setattr("risa_ray.store.purge._erase", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        erase(str(tmp_path), "cam1", SINCE, UNTIL, commit_s=0)
+    assert [check.line() for check in verify(str(tmp_path)) if check.problems] == []
+    monkeypatch.undo()
+    assert erase(str(tmp_path), "cam1", SINCE, UNTIL, commit_s=0)[2]["observations"] == 11
+    assert files_with_erased_rows(tmp_path) == []
 
 
 def test_an_erasure_goes_on_beside_a_writer(tmp_path: Path, tools: Any) -> None:
@@ -267,14 +295,6 @@ def test_a_recording_that_would_be_deleted_at_once_is_refused() -> None:
         _refuse_outlived(config, "cam1", source, "monday.mp4")
 
 
-def risa(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run the command in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["risa", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    return int(caught.value.code or 0)
-
-
 BAD: list[tuple[str, ...]] = [
     (),
     ("--older-than", "30d", "--camera", "cam1", "--between", "2026-11-22", "2026-11-23"),
@@ -289,32 +309,27 @@ BAD: list[tuple[str, ...]] = [
 
 
 @pytest.mark.parametrize("arguments", BAD, ids=" ".join)
-def test_the_command_refuses_in_one_line(
-    tmp_path: Path, tools: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: Any
-) -> None:
+def test_the_command_refuses_in_one_line(tmp_path: Path, tools: Any, refused: Any, arguments: Any) -> None:
     write(tmp_path, tools, frames=10)
-    assert risa(monkeypatch, "purge", "--data", tmp_path, *arguments) == 2
-    output = capsys.readouterr()
-    assert (output.out, output.err.count("\n"), output.err[:6]) == ("", 1, "risa: ")
+    assert refused("purge", "--data", tmp_path, *arguments)
     assert len(tools.rows(tmp_path, "observations")) == 20
 
 
-def test_the_commands_keep_a_store_in_order(
-    tmp_path: Path, tools: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_commands_keep_a_store_in_order(tmp_path: Path, tools: Any, risa: Any) -> None:
     write(tmp_path, tools)
     between = ("--camera", "007/cam1", "--between", "2026-11-22", "2026-11-23T00:00:00+01:00")
-    assert risa(monkeypatch, "purge", "--data", tmp_path, *between, "--dry-run") == 0
-    assert "would delete rows of 007/cam1" in capsys.readouterr().out
-    assert risa(monkeypatch, "purge", "--data", tmp_path, *between) == 0
-    assert "deleted rows of 007/cam1 from 2026-11-22T00:00:00+00:00" in (said := capsys.readouterr().out)
+    code, said, _ = risa("purge", "--data", tmp_path, *between, "--dry-run")
+    assert (code, "would delete rows of 007/cam1" in said) == (0, True)
+    code, said, _ = risa("purge", "--data", tmp_path, *between)
+    assert code == 0
+    assert "deleted rows of 007/cam1 from 2026-11-22T00:00:00+00:00" in said
     assert "60 of observations, 4 of frames, 6 of alerts, 0 of closed_tracks" in said
-    assert risa(monkeypatch, "compact", "--data", tmp_path) == 0
-    assert "rows/s" in capsys.readouterr().out
-    assert risa(monkeypatch, "verify", "--data", tmp_path) == 0
-    assert "WRONG" not in capsys.readouterr().out
+    code, said, _ = risa("compact", "--data", tmp_path)
+    assert (code, "rows/s" in said) == (0, True)
+    code, said, _ = risa("verify", "--data", tmp_path)
+    assert (code, "WRONG" in said) == (0, False)
     for file in (tmp_path / "observations").rglob("date=*/**/*.parquet"):
         file.unlink()
-    assert risa(monkeypatch, "verify", "--data", tmp_path) == 1
-    assert "WRONG" in capsys.readouterr().out
-    assert risa(monkeypatch, "compact", "--data", tmp_path / "nowhere") == 2
+    code, said, _ = risa("verify", "--data", tmp_path)
+    assert (code, "WRONG" in said) == (1, True)
+    assert risa("compact", "--data", tmp_path / "nowhere")[0] == 2

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -20,6 +21,7 @@ from risa_ray.sources import create_source, read_frames
 from risa_ray.streaming.analyzer import AnalyzerActor, StateLostError
 
 T = TypeVar("T")
+Make = Callable[[], AnalyzerActor]
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +41,10 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-def analyzer() -> AnalyzerActor:
-    return AnalyzerActor("default", "cpu", 1, 1, 16, 0.0)
+@pytest.fixture
+def analyzer(tiny_model: Path) -> Make:
+    """Makes one that has seen nothing yet."""
+    return partial(AnalyzerActor, str(tiny_model), "cpu", 1, 1, 16, 0.0)
 
 
 def analyze(
@@ -49,7 +53,11 @@ def analyze(
     return asyncio.create_task(actor.analyze("store", camera, "session", run, fresh, False, max_age_s))
 
 
-def test_runs_that_arrive_in_the_wrong_order_are_one_epoch(camera: CameraConfig, frames: list[Frame]) -> None:
+def test_runs_that_arrive_in_the_wrong_order_are_one_epoch(
+    camera: CameraConfig, frames: list[Frame], analyzer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("risa_ray.streaming.analyzer._PREDECESSOR_S", 60.0)  # however busy the machine is
+
     async def both(reverse: bool) -> list[tuple[str, ...]]:
         actor, pieces = analyzer(), [(frames[:4], True), (frames[4:8], False), (frames[8:], False)]
         order = [2, 1, 0] if reverse else [0, 1, 2]
@@ -62,7 +70,11 @@ def test_runs_that_arrive_in_the_wrong_order_are_one_epoch(camera: CameraConfig,
     assert run(both(reverse=True)) == in_order
 
 
-def test_a_run_that_continues_nothing_is_refused(camera: CameraConfig, frames: list[Frame]) -> None:
+def test_a_run_that_continues_nothing_is_refused(
+    camera: CameraConfig, frames: list[Frame], analyzer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("risa_ray.streaming.analyzer._PREDECESSOR_S", 0.2)
+
     async def alone() -> None:
         await analyze(analyzer(), camera, frames[4:8], False)
 
@@ -70,7 +82,9 @@ def test_a_run_that_continues_nothing_is_refused(camera: CameraConfig, frames: l
         run(alone())
 
 
-def test_frames_that_waited_too_long_are_dropped_as_stale(camera: CameraConfig, frames: list[Frame]) -> None:
+def test_frames_that_waited_too_long_are_dropped_as_stale(
+    camera: CameraConfig, frames: list[Frame], analyzer: Make
+) -> None:
     now = time.time()
     aged = [replace(f, arrived_at=now - (60 if i < 2 else 0)) for i, f in enumerate(frames[:4])]
 
@@ -80,7 +94,9 @@ def test_frames_that_waited_too_long_are_dropped_as_stale(camera: CameraConfig, 
     assert [o.cause for o in run(one()).outcomes] == ["stale", "stale", None, None]
 
 
-def test_a_frame_that_fails_does_not_fail_another_camera(camera: CameraConfig, frames: list[Frame]) -> None:
+def test_a_frame_that_fails_does_not_fail_another_camera(
+    camera: CameraConfig, frames: list[Frame], analyzer: Make
+) -> None:
     other = camera.model_copy(update={"id": "other"})
     bad = [replace(frames[0], camera_id="other", image=np.zeros((9, 9), np.uint8))]
 

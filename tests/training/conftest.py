@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from risa_ray.training.config import Recipe, TrainConfig
@@ -19,15 +18,6 @@ from risa_ray.training.data import FER2013_LABELS, VOTE_COLUMNS
 from risa_ray.vision import EXPRESSIONS
 
 TINY = Recipe(widths=(4, 8), blocks=1, epochs=2, batch=8)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads that wait for each other on a busy machine cost these tiny networks a hundred times their work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
