@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -29,7 +30,7 @@ class Model(BaseModel):
 
 
 class ContentItem(Model):
-    """What a screen shows from one time to another (aware times)."""
+    """What a screen shows from one time to another (aware times). A content that comes back has an item per showing."""
 
     id: Identifier
     from_: datetime = Field(alias="from")
@@ -72,6 +73,16 @@ class ZoneConfig(Model):
         if abs(area) < 1e-6:
             raise ValueError("the polygon has no area; give at least three corners that are not in one line")
         return polygon
+
+    @model_validator(mode="after")
+    def _one_content_at_a_time(self) -> ZoneConfig:
+        for item, later in pairwise(sorted(self.content, key=lambda item: item.from_)):
+            if later.from_ < item.to:
+                raise ValueError(
+                    f"content {item.id} runs to {item.to.isoformat()} and {later.id} from {later.from_.isoformat()}; "
+                    "a screen shows one at a time, so let one end before the next begins"
+                )
+        return self
 
 
 def _cross(a: tuple[Point, Point], b: tuple[Point, Point]) -> bool:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from PIL import Image as Pictures
 
 from risa_ray.config import CameraConfig, load_config
-from risa_ray.errors import InputError, SourceError
+from risa_ray.errors import BrokenSourceError, InputError, SourceError
 from risa_ray.frames import Image
 from risa_ray.inputs import camera_of
 from risa_ray.outputs import check_output
@@ -72,4 +72,6 @@ def _still(camera: CameraConfig, timezone: ZoneInfo, at: float) -> Image:
             source.close()
     except SourceError as error:
         raise InputError(str(error)) from None
+    except BrokenSourceError as error:
+        raise InputError(f"camera {camera.id}: {error}; check its source, or try another --at") from None
     raise InputError(f"camera {camera.id}: no picture {at:g} s after its first; give an earlier --at")

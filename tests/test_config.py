@@ -39,6 +39,13 @@ def content(start: Any, end: Any) -> Mapping:
     return chain(camera(zones=[zone(kind="screen", content=[{"id": "ad", "from": start, "to": end}])]))
 
 
+def screen(*shown: tuple[str, int, int]) -> Mapping:
+    """A screen with a content from one hour to another."""
+    day = "2026-11-22T"
+    items = [{"id": i, "from": f"{day}{a:02}:00:00+01:00", "to": f"{day}{b:02}:00:00+01:00"} for i, a, b in shown]
+    return chain(camera(zones=[zone(kind="screen", content=items)]))
+
+
 def refusal(raw: Mapping) -> str:
     with pytest.raises(InputError) as caught:
         parse_config(raw, "shop.yaml")
@@ -106,6 +113,16 @@ REFUSED: list[tuple[str, Mapping, list[str]]] = [
         "content that ends first",
         content("2026-11-22T10:00:00+01:00", "2026-11-22T09:00:00+01:00"),
         ["content[ad]", "'to' must come after 'from'"],
+    ),
+    (
+        "two contents at a time",
+        screen(("ad", 9, 12), ("brand", 15, 16), ("brand", 11, 13)),
+        ["zones[shelf]", "ad runs to 2026-11-22T12:00:00+01:00 and brand from 2026-11-22T11:00:00+01:00", "one at a"],
+    ),
+    (
+        "a content twice at a time",
+        screen(("ad", 9, 12), ("ad", 9, 10)),
+        ["zones[shelf]", "ad runs to", "and ad from", "before the next begins"],
     ),
     (
         "unknown time zone",
@@ -194,6 +211,12 @@ REFUSED: list[tuple[str, Mapping, list[str]]] = [
 def test_a_fault_is_one_line_with_key_value_and_way_out(raw: Mapping, parts: list[str]) -> None:
     line = refusal(raw)
     assert [p for p in parts if p not in line] == [], line
+
+
+def test_a_content_may_come_back() -> None:
+    config = parse_config(screen(("ad", 12, 13), ("ad", 9, 10), ("brand", 10, 12)), "test")
+    ((_, shown),) = config.cameras()
+    assert [item.id for item in shown.zones[0].content] == ["ad", "ad", "brand"]
 
 
 def test_only_real_faults_are_counted() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +58,29 @@ def test_what_cannot_be_drawn(config: Path, tmp_path: Path, camera: str, out: st
     with pytest.raises(InputError, match=told):
         draw_camera(config, camera, tmp_path / out, at)
     assert not (tmp_path / out).exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "told"), [("noise.mp4", "cannot be read as video"), ("empty", "no picture in this")]
+)
+def test_a_source_without_a_picture(config: Path, tmp_path: Path, source: str, told: str) -> None:
+    (tmp_path / "noise.mp4").write_bytes(os.urandom(5000))
+    (tmp_path / "empty").mkdir()
+    config.write_text(config.read_text(encoding="utf-8").replace("portrait.png", source), encoding="utf-8")
+    with pytest.raises(InputError, match=f"{source}: {told}"):
+        draw_camera(config, "door", tmp_path / "zones.png", 0)
+
+
+def test_a_camera_that_does_not_answer(config: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"rtsp://admin:secret@127.0.0.1:{taken.getsockname()[1]}/1"
+        config.write_text(
+            config.read_text(encoding="utf-8").replace(str(tmp_path / "portrait.png"), url), encoding="utf-8"
+        )
+        with pytest.raises(InputError, match=r"camera door: .*connection refused; check its source") as caught:
+            draw_camera(config, "door", tmp_path / "zones.png", 0)
+    assert "secret" not in str(caught.value)
 
 
 def test_the_source_is_not_written_over(config: Path, tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def _contexts(tables: Mapping[str, DeltaTable]) -> dict[str, tuple[list[date], l
             if name not in tables:
                 continue
             connection.register("rows", arrow_dataset(tables[name]).to_table())
-            first = f"row_number() OVER (PARTITION BY {', '.join(KEYS[name])} ORDER BY valid_from) = 1"
+            first = f"rank() OVER (PARTITION BY {', '.join(KEYS[name])} ORDER BY valid_from) = 1"
             found = connection.sql(
                 f"SELECT store_id, if({first}, DATE '0001-01-01', valid_from::DATE), md5(r::VARCHAR) FROM rows r"  # noqa: S608
             )

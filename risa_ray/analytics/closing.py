@@ -58,8 +58,8 @@ QUALIFY lag(date) OVER (PARTITION BY store_id, session_id, track_id ORDER BY dat
 
 _USED = """store_id, camera_id, session_id, track_id, frame_seq, captured_at, pts, zone_ids, x1, y1, x2, y2, face_px,
 yaw_deg, expression, valence, weight_s, known, bridge_s, began, ended"""
-_STAYED = """store_id, camera_id, session_id, track_id, zone_id, stay_no, frame_seq, captured_at, x1, y1, x2, y2, yaw_deg,
-valence, weight_s, known, bridge_s"""
+_STAYED = """store_id, camera_id, session_id, track_id, zone_id, stay_no, frame_seq, captured_at, x1, y1, x2, y2,
+yaw_deg, valence, weight_s, known, bridge_s"""
 _COMPUTED = {"weighed": _USED, "stay_observations": _STAYED, "open_stays": "*"}
 """Views that others read several times -> the columns that these need: they are computed once, as tables."""
 
@@ -88,7 +88,7 @@ def close_days(data: str, seal_before: date | None = None, clock: Callable[[], f
         clock: Unix seconds.
 
     Raises:
-        StoreError: a table cannot be read or written.
+        StoreError: a table cannot be read or written, or days could not be closed; the others are.
     """
     path = dataset_path(data)
     if not has_table(path, "observations"):
@@ -108,6 +108,7 @@ def close_days(data: str, seal_before: date | None = None, clock: Callable[[], f
         if seal or record is None or not current.fits(day, record):
             due.append(day)
     done = Closed()
+    failed: list[StoreError] = []
     for store, first, last in _batches(sorted(due), observations):
         # What a sealed day has is not closed again, where only its end still has observations.
         kept = [uri for day, part in partitions(target.delta).items() for uri in part.files if _sealed(records, day)]
@@ -115,9 +116,14 @@ def close_days(data: str, seal_before: date | None = None, clock: Callable[[], f
         days = _Days(context, observations, frames, [uri for uri in kept if f"store_id={store}/" in uri])
         try:
             done += _close(target, days, current, (store, first, last), seal_before, today)
-        except duckdb.Error as error:
+        except (duckdb.Error, StoreError) as error:
+            # The other days do not wait for it.
             reason = " ".join(str(error).split())[:200]
-            raise StoreError(f"{redact(path)}: {store} from {first} to {last} cannot be closed ({reason})") from error
+            failed.append(StoreError(f"{redact(path)}: {store} from {first} to {last} cannot be closed ({reason})"))
+            target.refresh()
+    if failed:
+        more = f"; and so {len(failed) - 1} more" if len(failed) > 1 else ""
+        raise StoreError(f"{failed[0]}{more}")
     return done
 
 

@@ -3,6 +3,7 @@
 A row holds from its `valid_from` until the next row of the same key; the first of a key also holds for all time before.
 A description starts with the footage it was used for, to the millisecond. When the same footage is run again with
 another one, the microseconds of `valid_from` number the descriptions, and the last of a millisecond is in force.
+What describes a content is its schedule on a screen: a row per showing (`starts_at`), all of one `valid_from`.
 Only `privacy`, which is about whoever reads the dataset now, is dated by the wall clock.
 """
 
@@ -33,13 +34,15 @@ KEYS: dict[str, tuple[str, ...]] = {
     "content": ("store_id", "camera_id", "zone_id", "content_id"),
     "privacy": ("chain",),
 }
-"""Table -> the columns that name what a row describes."""
+"""Table -> the columns that name what a row describes. Of `content` several rows together do, one per `starts_at`."""
 
 _ATTEMPTS = 8
 _SAME_MOMENT = timedelta(milliseconds=1)
 _NEXT = timedelta(microseconds=1)
 _Row = dict[str, Any]
 _Key = tuple[Any, ...]
+_Version = list[_Row]
+"""The rows of one key and one `valid_from`: one, but a content's showings."""
 _Camera = tuple[str, str]
 
 
@@ -172,22 +175,32 @@ def _describe_camera(
 
 
 def _news(table: Table, rows: list[_Row], run: Mapping[_Camera, datetime]) -> list[_Row]:
-    """The rows to append: new or different ones, and an inactive one for each zone or content that is gone."""
+    """The rows to append: what is new or different, and an inactive one for each zone or showing that is gone."""
     keys = KEYS[table.name]
     histories = _histories(table.read().to_pylist(), keys)
-    wanted = {_key(row, keys): row for row in rows}
+    wanted: dict[_Key, tuple[datetime, _Version]] = {}
+    for row in rows:
+        wanted.setdefault(_key(row, keys), (row["valid_from"], []))[1].append(row)
     if "active" in table.schema.names:
         for key, history in histories.items():
-            valid_from = run.get((history[0]["store_id"], history[0]["camera_id"]))
+            valid_from = run.get((history[0][0]["store_id"], history[0][0]["camera_id"]))
             if key not in wanted and valid_from is not None:
-                wanted[key] = _held(history, valid_from) | {"active": False, "valid_from": valid_from}
+                wanted[key] = (valid_from, [])
     news = []
-    for key, row in wanted.items():
-        before = _held(histories[key], row["valid_from"]) if key in histories else None
-        new = row if before is None else _with_known_size(row, before)
-        if before is None or _differs(new, before):
-            news.append(_after(before, new))
+    for key, (valid_from, version) in wanted.items():
+        before = _held(histories[key], valid_from) if key in histories else []
+        news += _after(before, _changed(before, version, valid_from))
     return news
+
+
+def _changed(before: _Version, version: _Version, valid_from: datetime) -> _Version:
+    """The whole version, with what is gone as inactive rows; nothing where it says the same as the one before."""
+    was = {row.get("starts_at"): row for row in before if row.get("active", True)}
+    now = {row.get("starts_at"): _with_known_size(row, was.get(row.get("starts_at"))) for row in version}
+    if was.keys() == now.keys() and not any(_differs(row, was[start]) for start, row in now.items()):
+        return []
+    gone = [row | {"active": False, "valid_from": valid_from} for start, row in was.items() if start not in now]
+    return [*now.values(), *gone]
 
 
 def _privacy_news(table: Table, rows: list[_Row]) -> list[_Row]:
@@ -195,7 +208,8 @@ def _privacy_news(table: Table, rows: list[_Row]) -> list[_Row]:
     histories = _histories(table.read().to_pylist(), KEYS["privacy"])
     news = []
     for row in rows:
-        before = histories.get(_key(row, KEYS["privacy"]), [None])[-1]
+        history = histories.get(_key(row, KEYS["privacy"]))
+        before = history[-1][0] if history else None
         if before is None or _differs(row, before):
             # A clock that was set back must not hide what is written now.
             late = before is not None and before["valid_from"] >= row["valid_from"]
@@ -203,29 +217,35 @@ def _privacy_news(table: Table, rows: list[_Row]) -> list[_Row]:
     return news
 
 
-def _histories(rows: Iterable[_Row], keys: tuple[str, ...]) -> dict[_Key, list[_Row]]:
-    """Key -> its rows, oldest first."""
-    found: dict[_Key, list[_Row]] = {}
+def _histories(rows: Iterable[_Row], keys: tuple[str, ...]) -> dict[_Key, list[_Version]]:
+    """Key -> its versions, oldest first."""
+    found: dict[_Key, list[_Version]] = {}
     for row in sorted(rows, key=lambda r: r["valid_from"]):
-        found.setdefault(_key(row, keys), []).append(row)
+        history = found.setdefault(_key(row, keys), [])
+        if history and history[-1][0]["valid_from"] == row["valid_from"]:
+            history[-1].append(row)
+        else:
+            history.append([row])
     return found
 
 
-def _held(history: list[_Row], moment: datetime) -> _Row:
-    """The row that holds at a moment: the last of its millisecond, or the first of all where none is that old."""
-    return [history[0], *(row for row in history if row["valid_from"] < moment + _SAME_MOMENT)][-1]
+def _held(history: list[_Version], moment: datetime) -> _Version:
+    """The version that holds at a moment: the last of its millisecond, or the first of all where none is that old."""
+    return [history[0], *(v for v in history if v[0]["valid_from"] < moment + _SAME_MOMENT)][-1]
 
 
-def _after(before: _Row | None, row: _Row) -> _Row:
-    """The row, dated after one of the same moment that it replaces."""
-    if before is not None and row["valid_from"] <= before["valid_from"] < row["valid_from"] + _SAME_MOMENT:
-        return row | {"valid_from": before["valid_from"] + _NEXT}
-    return row
+def _after(before: _Version, version: _Version) -> _Version:
+    """The version, dated after one of the same moment that it replaces."""
+    if before and version:
+        held, valid_from = before[0]["valid_from"], version[0]["valid_from"]
+        if valid_from <= held < valid_from + _SAME_MOMENT:
+            return [row | {"valid_from": held + _NEXT} for row in version]
+    return version
 
 
-def _with_known_size(row: _Row, before: _Row) -> _Row:
+def _with_known_size(row: _Row, before: _Row | None) -> _Row:
     """A camera that is down at the start keeps the size it had."""
-    if row.get("width", 0) is None:
+    if before is not None and row.get("width", 0) is None:
         return row | {"width": before["width"], "height": before["height"]}
     return row
 

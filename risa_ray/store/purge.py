@@ -182,7 +182,8 @@ def erase(
     path = require_dataset(data, tuple(TABLES))
     store_id, camera_id = _camera(path, camera)
     rows = {}
-    for name in PARTITIONED:
+    # Frames first: where this is interrupted, no window counts faces that are gone, and the next try does the rest.
+    for name in sorted(PARTITIONED, key=lambda name: name != "frames"):
         if has_table(path, name):
             rows[name] = _erase(Table(path, name), _Span(name, store_id, camera_id, since, until), dry_run, commit_s)
     rows = {name: rows.get(name, 0) for name in PARTITIONED}
@@ -245,7 +246,11 @@ def _all(conditions: list[tuple[str, str, Any]]) -> pc.Expression:
     expression = pc.scalar(True)
     for column, operator, value in conditions:
         kind = pa.timestamp("us", "UTC") if isinstance(value, datetime) else None
-        expression &= _OPERATORS[operator](pc.field(column), pa.scalar(value, kind))
+        field = pc.field(column)
+        if isinstance(value, str):
+            # Files that Delta Lake rewrote have views of strings, which Arrow does not compare with strings.
+            field = field.cast(pa.string())
+        expression &= _OPERATORS[operator](field, pa.scalar(value, kind))
     return expression
 
 

@@ -176,7 +176,7 @@ def test_few_people_who_talk_often_are_few_people() -> None:
     (cell,) = rows(store(observations, k=10), "service_interactions")
     assert cell["status"] == "suppressed"
     shown = {n: v for n, v in cell.items() if v is not None}
-    assert set(shown) == {"store_id", "camera_id", "zone_id", "day", "status"}
+    assert set(shown) == {"store_id", "camera_id", "zone_id", "day", "covered_hours", "status"}
 
 
 def test_a_journey_goes_from_the_first_to_the_last_third() -> None:
@@ -197,6 +197,33 @@ def test_a_journey_goes_from_the_first_to_the_last_third() -> None:
     assert len(rows(connection, "journey")) == 1
 
 
+def show(connection: duckdb.DuckDBPyConnection, *shown: tuple[str, int, int]) -> None:
+    """Put contents on the panel, each from one second to another."""
+    for name, begins, ends in shown:
+        connection.execute(
+            "INSERT INTO content BY NAME SELECT '007' AS store_id, 'cam1' AS camera_id, 'panel' AS zone_id,"
+            f" '{name}' AS content_id, $from AS starts_at, $to AS ends_at, true AS active, $valid AS valid_from",
+            {"from": BASE + timedelta(seconds=begins), "to": BASE + timedelta(seconds=ends), "valid": BASE},
+        )
+
+
+def test_all_showings_of_a_content_count_and_each_second_once() -> None:
+    observations = [
+        *follow("first", (10, 19, at("panel", 0.4, yaw_deg=-10.0))),
+        *follow("both", (95, 115, at("panel", 0.4, yaw_deg=-10.0))),
+        *follow("between", (160, 169, at("panel", 0.4, yaw_deg=-10.0))),
+        *follow("second", (210, 219, at("panel", 0.4, yaw_deg=-10.0))),
+    ]
+    connection = store(observations)
+    show(connection, ("a", 0, 100), ("b", 100, 110), ("a", 110, 150), ("a", 200, 300))
+    seconds = {(r["track_id"], r["content_id"]): r["shown_s"] for r in rows(connection, "people.shown")}
+    assert {key: round(s) for key, s in seconds.items()} == {
+        ("first", "a"): 10, ("both", "a"): 5 + 6, ("both", "b"): 10, ("second", "a"): 10,
+    }  # fmt: skip
+    cells = {r["content_id"]: r["tracks"] for r in rows(connection, "content_response")}
+    assert cells == {"a": 3, "b": 1}
+
+
 @pytest.mark.parametrize(("yaw_b", "verdicts"), [(80.0, {"best", "worse"}), (-10.0, {"no clear winner"})])
 def test_contents_are_compared_in_the_same_hour_of_the_week(yaw_b: float, verdicts: set[str]) -> None:
     observations = []
@@ -204,12 +231,7 @@ def test_contents_are_compared_in_the_same_hour_of_the_week(yaw_b: float, verdic
         yaw = -10.0 if i < 12 else yaw_b
         observations += follow(f"t{i}", (100 * i, 100 * i + 5, at("panel", 0.3 + 0.01 * (i % 5), yaw_deg=yaw)))
     connection = store(observations)
-    for name, begins, ends in (("a", 0, 1150), ("b", 1150, 3600)):
-        connection.execute(
-            "INSERT INTO content BY NAME SELECT '007' AS store_id, 'cam1' AS camera_id, 'panel' AS zone_id,"
-            f" '{name}' AS content_id, $from AS starts_at, $to AS ends_at, true AS active, $from AS valid_from",
-            {"from": BASE + timedelta(seconds=begins), "to": BASE + timedelta(seconds=ends)},
-        )
+    show(connection, ("a", 0, 1150), ("b", 1150, 3600))
     cells = {r["content_id"]: r for r in rows(connection, "content_response")}
     assert {c["tracks"] for c in cells.values()} == {12}
     assert cells["a"]["attention"] == 1.0

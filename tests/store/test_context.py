@@ -15,6 +15,7 @@ from risa_ray import open_dataset
 from risa_ray.config import ChainConfig, parse_config
 from risa_ray.inputs import config_for
 from risa_ray.store.context import write_context
+from risa_ray.store.schema import CONTENT
 from risa_ray.store.table import Table
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
@@ -28,11 +29,21 @@ def wall(at: datetime) -> Callable[[], float]:
     return at.timestamp
 
 
+def showing(content_id: str, day: int) -> dict[str, str]:
+    """From nine to ten of a day of November."""
+    return {"id": content_id, "from": f"2026-11-{day}T09:00:00+01:00", "to": f"2026-11-{day}T10:00:00+01:00"}
+
+
 def config(
-    *, source: str = "rtsp://user:secret@cam/1", zones: tuple[str, ...] = ("z1",), k: int = 10, fps: float = 5
+    *,
+    source: str = "rtsp://user:secret@cam/1",
+    zones: tuple[str, ...] = ("z1",),
+    k: int = 10,
+    fps: float = 5,
+    shown: tuple[tuple[str, int], ...] = (("ad", 22),),
 ) -> ChainConfig:
     square = [[0, 0], [1, 0], [1, 1], [0, 1]]
-    content = [{"id": "ad", "from": "2026-11-22T09:00:00+01:00", "to": "2026-11-22T10:00:00+01:00"}]
+    content = [showing(*item) for item in shown]
     zone: dict[str, Any] = {"kind": "product", "polygon": square, "tags": ["tea"], "content": content}
     camera = {"id": "cam1", "source": source, "sampling_fps": fps, "zones": [zone | {"id": name} for name in zones]}
     raw = {
@@ -84,6 +95,63 @@ def test_a_zone_that_is_gone_is_inactive(tmp_path: Path, tools: Any) -> None:
     write(tmp_path, config(), AT + timedelta(days=2))
     rows = tools.rows(tmp_path, "zones", ["valid_from", "zone_id"])
     assert [(r["zone_id"], r["active"]) for r in rows] == [("z1", True), ("z2", True), ("z2", False)]
+
+
+def schedule(data: Path, at: datetime) -> list[tuple[str, int]]:
+    """(content, day of its showing) that the views have for a moment, each as often as they do."""
+    connection = open_dataset(data)
+    held = f"'{at.isoformat()}'::TIMESTAMPTZ >= valid_from AND '{at.isoformat()}'::TIMESTAMPTZ < valid_to"
+    sql = f"SELECT content_id, day(starts_at) FROM content_versions WHERE active AND {held} ORDER BY ALL"
+    return connection.sql(sql).fetchall()
+
+
+TWICE = (("ad", 23), ("ad", 24), ("brand", 25))
+
+
+def test_a_content_that_comes_back_keeps_every_showing(tmp_path: Path, tools: Any) -> None:
+    Table(str(tmp_path), "observations")
+    write(tmp_path, config(shown=TWICE))
+    write(tmp_path, config(shown=TWICE[::-1]), AT + timedelta(days=1))
+    rows = tools.rows(tmp_path, "content", ["starts_at"])
+    assert [(r["content_id"], r["starts_at"].day, r["active"]) for r in rows] == [(*item, True) for item in TWICE]
+    for moment in (AT - timedelta(days=9), AT, AT + timedelta(days=9)):
+        assert schedule(tmp_path, moment) == list(TWICE)
+
+
+def test_a_showing_that_is_gone_is_inactive_and_the_others_stay(tmp_path: Path, tools: Any) -> None:
+    Table(str(tmp_path), "observations")
+    moved = (("ad", 24), ("ad", 26), ("brand", 25))
+    write(tmp_path, config(shown=TWICE))
+    for day in (1, 2):
+        write(tmp_path, config(shown=moved), AT + timedelta(days=day))
+    write(tmp_path, config(shown=()), AT + timedelta(days=3))
+    assert [schedule(tmp_path, AT + timedelta(days=day)) for day in range(4)] == [list(TWICE), *2 * [list(moved)], []]
+    rows = [r for r in tools.rows(tmp_path, "content", ["valid_from", "starts_at"]) if not r["active"]]
+    assert [(r["valid_from"].day, r["starts_at"].day) for r in rows] == [(23, 23), (25, 24), (25, 25), (25, 26)]
+
+
+def test_the_last_schedule_for_the_same_footage_holds(tmp_path: Path) -> None:
+    Table(str(tmp_path), "observations")
+    for shown in (TWICE, (("ad", 24),), (), (("brand", 23), ("brand", 26))):
+        write(tmp_path, config(shown=shown))
+        assert schedule(tmp_path, AT) == list(shown)
+
+
+def test_a_schedule_of_an_earlier_version_is_still_replaced_by_the_next(tmp_path: Path) -> None:
+    """They had one row per content, which the next row of the content replaced whatever its times."""
+    Table(str(tmp_path), "observations")
+    place = {"store_id": "007", "camera_id": "cam1", "zone_id": "z1", "active": True}
+    rows = [
+        place | {"content_id": name, "starts_at": start, "ends_at": start + timedelta(hours=1), "valid_from": begun}
+        for name, day, begun in (("ad", 23, 0), ("brand", 25, 0), ("ad", 24, 1))
+        for start, begun in [(datetime(2026, 11, day, 8, tzinfo=UTC), AT + timedelta(days=begun))]
+    ]
+    Table(str(tmp_path), "content").commit(pa.Table.from_pylist(rows, schema=CONTENT), {})
+    assert schedule(tmp_path, AT) == [("ad", 23), ("brand", 25)]
+    assert schedule(tmp_path, AT + timedelta(days=1)) == [("ad", 24), ("brand", 25)]
+    write(tmp_path, config(shown=(("ad", 24), ("ad", 26))), AT + timedelta(days=2))
+    assert schedule(tmp_path, AT + timedelta(days=1)) == [("ad", 24), ("brand", 25)]
+    assert schedule(tmp_path, AT + timedelta(days=2)) == [("ad", 24), ("ad", 26)]
 
 
 def in_force(data: Path, at: datetime = AT) -> Any:

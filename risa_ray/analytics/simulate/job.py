@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from risa_ray.analytics.simulate.day import Rates, StoreDay, simulate_day
 from risa_ray.analytics.simulate.render import frames_table, observations_table
-from risa_ray.analytics.simulate.scenario import HEIGHT, WIDTH, Store, build_stores, chain_config, content_rows
+from risa_ray.analytics.simulate.scenario import HEIGHT, WIDTH, Store, build_stores, chain_config
 from risa_ray.analytics.simulate.sessions import Session
 from risa_ray.analytics.simulate.truth import STAYS, VISITS, Truth, parameters, stays_of, visits_of
 from risa_ray.analytics.simulate.writing import DayWriter, write_run
@@ -22,7 +23,7 @@ from risa_ray.errors import InputError
 from risa_ray.frames import from_unix
 from risa_ray.store.context import write_context
 from risa_ray.store.paths import dataset_path, ensure_writable
-from risa_ray.store.table import Table
+from risa_ray.store.schema import TABLES
 
 MAX_STORES = 999
 MAX_FPS = 60
@@ -79,7 +80,13 @@ def simulate(
         raise InputError(f"start must be in 1970 or later (got {first})")
     dates = tuple(first + timedelta(days=n) for n in range((last - first).days - 1))
     ensure_writable(path)
-    return _Job(path, chain, dates, seed, rates, flush_s, progress or (lambda line: None)).run()
+    try:
+        return _Job(path, chain, dates, seed, rates, flush_s, progress or (lambda line: None)).run()
+    except BaseException:
+        # Without its truth a part of it is of no use, and in the way of a second try.
+        for name in TABLES:
+            shutil.rmtree(os.path.join(path, name), ignore_errors=True)
+        raise
 
 
 def _check(
@@ -142,11 +149,14 @@ class _Job:
 
     def run(self) -> Truth:
         sessions: list[tuple[str, Session]] = []
+        started: dict[str, datetime] = {}
         visits, stays = [VISITS.empty_table()], [STAYS.empty_table()]
         with DayWriter(self._path, self._flush_s) as writer:
             for number, (day, observations, frames) in enumerate(self._days()):
                 if number < len(self._stores):
-                    self._describe(number, day)
+                    started |= _starts(day)
+                if number == len(self._stores) - 1:
+                    self._describe(started)
                 sessions += [(day.store.id, session) for session in day.sessions]
                 visits.append(visits_of(day))
                 stays.append(stays_of(day))
@@ -166,27 +176,28 @@ class _Job:
     def _days(self) -> Iterator[tuple[StoreDay, pa.Table, pa.Table]]:
         """Every store's first day, then every store's second day, and so on; the next one is drawn meanwhile."""
         work = [(store, n, day, d) for d, day in enumerate(self._dates) for n, store in enumerate(self._stores)]
-        with ThreadPoolExecutor(1) as pool:
+        pool = ThreadPoolExecutor(1)
+        try:
             waiting = pool.submit(self._draw, *work[0])
             for item in work[1:]:
                 ready, waiting = waiting.result(), pool.submit(self._draw, *item)
                 yield ready
             yield waiting.result()
+        finally:
+            # Whoever interrupts does not wait for the day that is being drawn.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _draw(self, store: Store, number: int, date_: date, day_number: int) -> tuple[StoreDay, pa.Table, pa.Table]:
         day = simulate_day(store, number, date_, day_number, self._seed, self._rates)
         return day, observations_table(day, self._rates.unknown_rate), frames_table(day, self._run_id)
 
-    def _describe(self, number: int, day: StoreDay) -> None:
-        """Write a store's context, valid from its first frames."""
-        store = self._stores[number]
-        started = {
-            camera.id: from_unix(planned.sessions[0].start_us / 1e6)
-            for camera, planned in zip(store.cameras, day.cameras, strict=True)
-        }
-        sizes = {camera: (WIDTH, HEIGHT) for camera in started}
-        write_context(self._path, chain_config((store,), self._path), started, sizes)
-        if number == len(self._stores) - 1:
-            # A config cannot say that a content comes back, so the screens' schedules go straight into the table.
-            content = Table(self._path, "content")
-            content.commit(content_rows(self._stores, self._dates), {"context": content.mark("context") + 1})
+    def _describe(self, started: dict[str, datetime]) -> None:
+        """Write the context, each camera's valid from its first frame."""
+        sizes = dict.fromkeys(started, (WIDTH, HEIGHT))
+        write_context(self._path, chain_config(self._stores, self._dates, self._path), started, sizes)
+
+
+def _starts(day: StoreDay) -> dict[str, datetime]:
+    """Camera -> its first frame of the day."""
+    cameras = zip(day.store.cameras, day.cameras, strict=True)
+    return {camera.id: from_unix(planned.sessions[0].start_us / 1e6) for camera, planned in cameras}

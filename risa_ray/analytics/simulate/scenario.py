@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
-
-from risa_ray.config import CameraConfig, ChainConfig, StoreConfig, ZoneConfig, ZoneKind
-from risa_ray.store.schema import CONTENT
+from risa_ray.config import CameraConfig, ChainConfig, ContentItem, StoreConfig, ZoneConfig, ZoneKind
 
 WIDTH, HEIGHT = 1280, 720
 TIMEZONES = ("Europe/Berlin", "America/New_York", "Asia/Kolkata")
@@ -108,31 +105,36 @@ def _store(number: int, fps: float | None) -> Store:
     return Store(name, TIMEZONES[number % len(TIMEZONES)], opens, closes, cameras)
 
 
-def chain_config(stores: tuple[Store, ...], data: str) -> ChainConfig:
+def chain_config(stores: tuple[Store, ...], dates: tuple[date, ...], data: str) -> ChainConfig:
     """The chain as a config; ad hoc, so that it claims nothing about the dataset's privacy settings."""
     return ChainConfig(
         chain="simulated",
         ad_hoc=True,
         data=data,
         stores=tuple(
-            StoreConfig(id=s.id, name=f"Simulated {s.id}", timezone=s.timezone, cameras=tuple(map(_camera, s.cameras)))
+            StoreConfig(
+                id=s.id,
+                name=f"Simulated {s.id}",
+                timezone=s.timezone,
+                cameras=tuple(_camera(camera, _schedule(s, dates)) for camera in s.cameras),
+            )
             for s in stores
         ),
     )
 
 
-def _camera(camera: Camera) -> CameraConfig:
+def _camera(camera: Camera, schedule: tuple[ContentItem, ...]) -> CameraConfig:
     return CameraConfig(
         id=camera.id,
         source="simulated",
         name=camera.role,
         sampling_fps=camera.fps,
         policy="freshest",
-        zones=tuple(map(_zone, camera.zones)),
+        zones=tuple(_zone(zone, schedule if zone.kind == "screen" else ()) for zone in camera.zones),
     )
 
 
-def _zone(zone: Zone) -> ZoneConfig:
+def _zone(zone: Zone, schedule: tuple[ContentItem, ...]) -> ZoneConfig:
     left, right, top, bottom = zone.x1 / WIDTH, zone.x2 / WIDTH, zone.y1 / HEIGHT, zone.y2 / HEIGHT
     return ZoneConfig(
         id=zone.id,
@@ -141,33 +143,16 @@ def _zone(zone: Zone) -> ZoneConfig:
         name=zone.id,
         tags=zone.tags,
         look_yaw=zone.look_yaw,
+        content=schedule,
     )
 
 
-def content_rows(stores: tuple[Store, ...], dates: tuple[date, ...]) -> pa.Table:
-    """Rows of `content`, one per slot of the opening hours.
-
-    A content that comes back has a version per slot; each holds from the end of the one before it, so that whoever is
-    at the screen when contents change has seen both.
-    """
-    rows = [
-        {
-            "store_id": store.id,
-            "camera_id": camera.id,
-            "zone_id": zone.id,
-            "content_id": CONTENTS[slot % len(CONTENTS)],
-            "starts_at": _at(slot),
-            "ends_at": _at(slot + 1),
-            "active": True,
-            "valid_from": _at(slot + 1 - len(CONTENTS)),
-        }
-        for store in stores
-        for camera in store.cameras
-        for zone in camera.zones
-        if zone.kind == "screen"
+def _schedule(store: Store, dates: tuple[date, ...]) -> tuple[ContentItem, ...]:
+    """What the screens of a store show: a content per slot of the opening hours."""
+    return tuple(
+        ContentItem.model_validate({"id": CONTENTS[slot % len(CONTENTS)], "from": _at(slot), "to": _at(slot + 1)})
         for slot in _slots(store, dates)
-    ]
-    return pa.Table.from_pylist(rows, schema=CONTENT)
+    )
 
 
 def _slots(store: Store, dates: tuple[date, ...]) -> Iterator[int]:

@@ -1,4 +1,5 @@
--- content_response: one row per screen and content (content_id) that ran on it while anybody stayed there.
+-- content_response: one row per screen and content (content_id) that ran on it while anybody stayed there, all its
+-- showings together.
 --   tracks         people for whom it ran; attention: 0..1, share of tracks_with_yaw who looked for at least 1 s,
 --                  attention_low, attention_high: its 95 % interval
 --   with_mood, valence  mean over tracks of valence while it ran; valence_low, valence_high: its 95 % interval
@@ -18,36 +19,41 @@ WITH dated AS (
     FROM dated WHERE in_period(local::DATE)
     GROUP BY store_id, camera_id, zone_id, content_id, session_id, track_id
 ), hours AS (
-    SELECT store_id, camera_id, zone_id, content_id, week_hour,
-        count(looked) AS an, avg(looked) AS am,
-        count(valence) AS vn, avg(valence) AS vm, var_samp(valence) AS vv
+    SELECT store_id, camera_id, zone_id, content_id, week_hour, count(*) AS n,
+        count(looked) AS an, coalesce(sum(looked), 0) AS al,
+        count(valence) AS vn, coalesce(sum(valence), 0) AS vs, coalesce(sum(valence * valence), 0) AS vq
     FROM met GROUP BY store_id, camera_id, zone_id, content_id, week_hour
-), others AS (
-    SELECT c.store_id, c.camera_id, c.zone_id, c.content_id, c.week_hour, count(o.looked) AS an, avg(o.looked) AS am,
-        count(o.valence) AS vn, avg(o.valence) AS vm, var_samp(o.valence) AS vv
-    FROM hours c JOIN met o USING (store_id, camera_id, zone_id, week_hour)
-    WHERE o.content_id <> c.content_id
-    GROUP BY c.store_id, c.camera_id, c.zone_id, c.content_id, c.week_hour
+), beside AS (
+    -- The screen's other contents in the hour: all of them but this.
+    SELECT *, sum(an) OVER screen - an AS oan, sum(al) OVER screen - al AS oal,
+        sum(vn) OVER screen - vn AS ovn, sum(vs) OVER screen - vs AS ovs, sum(vq) OVER screen - vq AS ovq
+    FROM hours
+    WINDOW screen AS (PARTITION BY store_id, camera_id, zone_id, week_hour)
 ), matched AS (
-    SELECT store_id, camera_id, zone_id, content_id,
-        c.an, c.am, c.vn, c.vm, c.vv, o.an AS oan, o.am AS oam, o.vn AS ovn, o.vm AS ovm, o.vv AS ovv,
-        (c.an * c.am + o.an * o.am) / (c.an + o.an) AS pooled,
-        c.an * o.an / (c.an + o.an) AS aw, c.vn * o.vn / (c.vn + o.vn) AS vw
-    FROM hours c JOIN others o USING (store_id, camera_id, zone_id, content_id, week_hour)
-), attended AS (
-    -- Two people on either side tell something of an hour, and each hour weighs as much as it tells. A share's variance
-    -- is that of both sides together: a few people who agree would seem to have none.
-    SELECT store_id, camera_id, zone_id, content_id, sum(an)::BIGINT AS matched, sum(oan) AS others, sum(aw * (am - oam)) / sum(aw) AS mean,
-        sqrt(sum(aw * aw * pooled * (1 - pooled) * (1 / (an - 1) + 1 / (oan - 1)))) / sum(aw) AS se
-    FROM matched WHERE an >= 2 AND oan >= 2 GROUP BY store_id, camera_id, zone_id, content_id
-), felt AS (
-    SELECT store_id, camera_id, zone_id, content_id, sum(vn)::BIGINT AS matched, sum(ovn) AS others, sum(vw * (vm - ovm)) / sum(vw) AS mean,
-        sqrt(sum(vw * vw * (vv / vn + ovv / ovn))) / sum(vw) AS se, sum(vn + ovn - 2) AS freedom
-    FROM matched WHERE vn >= 2 AND ovn >= 2 GROUP BY store_id, camera_id, zone_id, content_id
+    -- Two people on either side tell something of an hour, and each hour weighs as much as it tells.
+    SELECT *, an >= 2 AND oan >= 2 AS a, if(a, an * oan / (an + oan), NULL) AS aw, (al + oal) / (an + oan) AS pooled,
+        vn >= 2 AND ovn >= 2 AS v, if(v, vn * ovn / (vn + ovn), NULL) AS vw,
+        greatest(vq - vs * vs / vn, 0) / (vn - 1) AS vv, greatest(ovq - ovs * ovs / ovn, 0) / (ovn - 1) AS ovv
+    FROM beside
 ), cells AS (
-    SELECT store_id, camera_id, zone_id, content_id, count(*) AS n, count(looked) AS y, count_if(looked = 1) AS l,
-        count(valence) AS moods, avg(valence) AS mean, stddev_samp(valence) AS sd, getvariable('k') AS k
-    FROM met GROUP BY store_id, camera_id, zone_id, content_id
+    SELECT store_id, camera_id, zone_id, content_id, sum(n)::BIGINT AS n, sum(an)::BIGINT AS y, sum(al)::BIGINT AS l,
+        sum(vn)::BIGINT AS moods, sum(vs) / sum(vn) AS mean,
+        sqrt(greatest(sum(vq) - sum(vs) ** 2 / sum(vn), 0) / (sum(vn) - 1)) AS sd,
+        sum(an) FILTER (a)::BIGINT AS a_matched, least(a_matched, sum(oan) FILTER (a)) AS a_people,
+        sum(aw * (al / an - oal / oan)) / sum(aw) AS a_mean,
+        -- A share's variance is that of both sides together: a few people who agree would seem to have none.
+        sqrt(sum(aw * aw * pooled * (1 - pooled) * (1 / (an - 1) + 1 / (oan - 1)))) / sum(aw) AS a_se,
+        least(sum(vn) FILTER (v), sum(ovn) FILTER (v)) AS v_people,
+        sum(vw * (vs / vn - ovs / ovn)) / sum(vw) AS v_mean,
+        sqrt(sum(vw * vw * (vv / vn + ovv / ovn))) / sum(vw) AS v_se,
+        sum(vn + ovn - 2) FILTER (v) AS freedom,
+        getvariable('k') AS k
+    FROM matched GROUP BY store_id, camera_id, zone_id, content_id
+), judged AS (
+    SELECT *, a_people >= k AS a_shown, a_mean - 1.959963984540054 * a_se AS a_low,
+        a_mean + 1.959963984540054 * a_se AS a_high,
+        v_people >= k AS v_shown, v_mean - t95(freedom) * v_se AS v_low, v_mean + t95(freedom) * v_se AS v_high
+    FROM cells
 )
 SELECT store_id, camera_id, zone_id, content_id,
     if(n >= k, n, NULL) AS tracks,
@@ -56,23 +62,19 @@ SELECT store_id, camera_id, zone_id, content_id,
     if(y >= k, wilson_low(l, y), NULL) AS attention_low,
     if(y >= k, wilson_high(l, y), NULL) AS attention_high,
     if(moods >= k, moods, NULL) AS with_mood,
-    if(moods >= k, cells.mean, NULL) AS valence,
-    if(moods >= k, cells.mean - mean_half(sd, moods), NULL) AS valence_low,
-    if(moods >= k, cells.mean + mean_half(sd, moods), NULL) AS valence_high,
-    if(least(a.matched, a.others) >= k, a.matched, NULL) AS matched_tracks,
-    if(least(a.matched, a.others) >= k, a.mean, NULL) AS attention_difference,
-    if(least(a.matched, a.others) >= k, a.mean - 1.959963984540054 * a.se, NULL) AS attention_difference_low,
-    if(least(a.matched, a.others) >= k, a.mean + 1.959963984540054 * a.se, NULL) AS attention_difference_high,
-    CASE WHEN least(a.matched, a.others) >= k AND a.mean - 1.959963984540054 * a.se > 0 THEN 'best'
-         WHEN least(a.matched, a.others) >= k AND a.mean + 1.959963984540054 * a.se < 0 THEN 'worse'
-         ELSE 'no clear winner' END AS attention_verdict,
-    if(least(f.matched, f.others) >= k, f.mean, NULL) AS valence_difference,
-    if(least(f.matched, f.others) >= k, f.mean - t95(f.freedom) * f.se, NULL) AS valence_difference_low,
-    if(least(f.matched, f.others) >= k, f.mean + t95(f.freedom) * f.se, NULL) AS valence_difference_high,
-    CASE WHEN least(f.matched, f.others) >= k AND f.mean - t95(f.freedom) * f.se > 0 THEN 'best'
-         WHEN least(f.matched, f.others) >= k AND f.mean + t95(f.freedom) * f.se < 0 THEN 'worse'
-         ELSE 'no clear winner' END AS valence_verdict,
+    if(moods >= k, mean, NULL) AS valence,
+    if(moods >= k, mean - mean_half(sd, moods), NULL) AS valence_low,
+    if(moods >= k, mean + mean_half(sd, moods), NULL) AS valence_high,
+    if(a_shown, a_matched, NULL) AS matched_tracks,
+    if(a_shown, a_mean, NULL) AS attention_difference,
+    if(a_shown, a_low, NULL) AS attention_difference_low,
+    if(a_shown, a_high, NULL) AS attention_difference_high,
+    CASE WHEN a_shown AND a_low > 0 THEN 'best' WHEN a_shown AND a_high < 0 THEN 'worse' ELSE 'no clear winner' END
+        AS attention_verdict,
+    if(v_shown, v_mean, NULL) AS valence_difference,
+    if(v_shown, v_low, NULL) AS valence_difference_low,
+    if(v_shown, v_high, NULL) AS valence_difference_high,
+    CASE WHEN v_shown AND v_low > 0 THEN 'best' WHEN v_shown AND v_high < 0 THEN 'worse' ELSE 'no clear winner' END
+        AS valence_verdict,
     if(n >= k, 'ok', 'suppressed') AS status
-FROM cells
-LEFT JOIN attended a USING (store_id, camera_id, zone_id, content_id)
-LEFT JOIN felt f USING (store_id, camera_id, zone_id, content_id);
+FROM judged;
