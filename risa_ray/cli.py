@@ -11,11 +11,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from risa_ray import cli_store
+from risa_ray import cli_report, cli_store
 from risa_ray.benchmarks.cli import bench
 from risa_ray.config import ChainConfig, load_config, redact
 from risa_ray.errors import InputError, RunError
 from risa_ray.inputs import Unit, config_for, recordings_of, refuse_job_folder, units_of
+from risa_ray.interrupts import ended_by_interrupt
 from risa_ray.options import Address, Data, DetectEvery, DetectorName, Device, Events, Format, Fps, MinFace, ModelName
 from risa_ray.outputs import make_folder
 from risa_ray.store.errors import StoreError
@@ -28,12 +29,14 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 cli_store.register(app)
+cli_report.register(app)
 
 
 def main() -> None:
-    """Run the command: exit code 0 done, 1 done with broken sources or a store in trouble, 2 bad input."""
+    """Run the command: exit code 0 done, 1 done with broken sources or a store in trouble, 2 bad input, 130 Ctrl-C."""
     try:
-        app(standalone_mode=True)
+        with ended_by_interrupt():
+            app(standalone_mode=True)
     except InputError as error:
         print(f"risa: {error}", file=sys.stderr)
         sys.exit(2)

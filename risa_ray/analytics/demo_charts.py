@@ -1,28 +1,30 @@
-"""The three charts of the demo page as plotly figures.
-
-Plain mappings, since the page draws them itself. A colour written `var:--name` is that variable of the page's style
-sheet, so that the charts follow the page into dark mode and onto paper.
-"""
+"""The three charts of the demo page as plotly figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from risa_ray.analytics.charts import (
+    ACCENT,
+    DASHES,
+    INK,
+    LINES,
+    MUTED,
+    PANEL,
+    SYMBOLS,
+    Chart,
+    ZoneShape,
+    axis,
+    counted,
+    layout,
+    zone_map,
+)
 from risa_ray.analytics.demo_data import DemoData, bucket_position, delay_quantile
+from risa_ray.analytics.page import MINUS
 from risa_ray.config import ZoneConfig
 from risa_ray.store.schema import DELAY_EDGES_S
 from risa_ray.vision.draw import EXPRESSION_COLOURS
 
-Chart = dict[str, Any]
-
-INK, MUTED, GRID, PANEL, ACCENT = "var:--ink", "var:--muted", "var:--grid", "var:--panel", "var:--accent"
-MINUS = "\N{MINUS SIGN}"
-_CAMERA_COLOURS = ("var:--line-1", "var:--line-2", "var:--line-3", "var:--line-4")
-_SYMBOLS = ("circle", "diamond", "square", "triangle-up")
-_DASHES = ("solid", "dash", "dot", "dashdot")
-# Viridis (Smith and van der Walt 2015): even steps of lightness, so that colour-blind eyes read it too.
-_VIRIDIS = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
 _MINUTES_AFTER_S = 600
 _DOTS_UP_TO = 40
 
@@ -45,8 +47,8 @@ def mood_chart(data: DemoData) -> Chart:
                 "y": [points[at].net_sentiment if at in points else None for at in ats],
                 "customdata": [points[at].total if at in points else 0 for at in ats],
                 "mode": "lines+markers" if steps <= _DOTS_UP_TO else "lines",
-                "line": {"color": _CAMERA_COLOURS[i % 4], "width": 2.5, "dash": _DASHES[i % 4]},
-                "marker": {"symbol": _SYMBOLS[i % 4], "size": 8, "line": {"color": PANEL, "width": 1.5}},
+                "line": {"color": LINES[i % 4], "width": 2.5, "dash": DASHES[i % 4]},
+                "marker": {"symbol": SYMBOLS[i % 4], "size": 8, "line": {"color": PANEL, "width": 1.5}},
                 "hovertemplate": "net sentiment %{y:+.2f}, %{customdata} people<extra>%{fullData.name}</extra>",
                 "legend": "legend",
                 "yaxis": "y",
@@ -69,13 +71,13 @@ def mood_chart(data: DemoData) -> Chart:
                 }
             )
     legend = {"orientation": "h", "x": 0, "xanchor": "left", "font": {"size": 12}, "itemclick": False}
-    layout = _layout(
+    drawn = layout(
         barmode="stack",
         margin={"l": 46, "r": 12, "t": 26, "b": 84},
         legend={**legend, "y": 1.0, "yanchor": "bottom"},
         legend2={**legend, "y": -0.2, "yanchor": "top", "traceorder": "normal"},
-        xaxis=_axis(title=f"{unit} since the start", anchor="y2", rangemode="tozero", showgrid=False),
-        yaxis=_axis(
+        xaxis=axis(title=f"{unit} since the start", anchor="y2", rangemode="tozero", showgrid=False),
+        yaxis=axis(
             title="net sentiment",
             domain=[0.54, 1],
             range=[-1.12, 1.12],
@@ -84,9 +86,9 @@ def mood_chart(data: DemoData) -> Chart:
             zeroline=True,
             zerolinecolor=MUTED,
         ),
-        yaxis2=_axis(title="expressions", domain=[0, 0.42], range=[0, 1], tickvals=[0, 0.5, 1], tickformat=".0%"),
+        yaxis2=axis(title="expressions", domain=[0, 0.42], range=[0, 1], tickvals=[0, 0.5, 1], tickformat=".0%"),
     )
-    return {"data": traces, "layout": layout}
+    return {"data": traces, "layout": drawn}
 
 
 def zone_chart(data: DemoData, zones: Sequence[ZoneConfig], aspect: float) -> Chart:
@@ -97,77 +99,13 @@ def zone_chart(data: DemoData, zones: Sequence[ZoneConfig], aspect: float) -> Ch
         zones: polygons in relative coordinates; staff and mask zones are left out.
         aspect: width by height of the camera's picture.
     """
-    shown = [zone for zone in zones if zone.kind not in ("staff", "mask")]
-    top = max([data.dwell[z.id].mean_s for z in shown if z.id in data.dwell], default=0.0) or 1.0
-    traces: list[Chart] = []
-    notes: list[Chart] = []
-    for zone in shown:
+    shapes = []
+    for zone in zones:
         dwell = data.dwell.get(zone.id)
-        corners = [*zone.polygon, zone.polygon[0]]
-        fill = _VIRIDIS[round(dwell.mean_s / top * (len(_VIRIDIS) - 1))] if dwell else "rgba(128,128,128,0.12)"
-        line = {"color": INK if dwell else MUTED, "width": 1, "dash": "solid" if dwell else "dot"}
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "fill": "toself",
-                "x": [x * aspect for x, _ in corners],
-                "y": [y for _, y in corners],
-                "fillcolor": fill,
-                "line": line,
-                "hoverinfo": "skip",
-            }
-        )
-        what = f"<b>{dwell.mean_s:.1f} s</b><br>{_count(dwell.stays, 'stay')}" if dwell else "no stay"
-        x, y = _centre(zone)
-        notes.append(
-            {
-                "x": x * aspect,
-                "y": y,
-                "text": f"{_escaped(zone.name or zone.id)}<br>{what}",
-                "showarrow": False,
-                "bgcolor": PANEL,
-                "bordercolor": GRID,
-                "borderpad": 4,
-                "font": {"color": INK, "size": 12},
-            }
-        )
-    scale = [[i / (len(_VIRIDIS) - 1), colour] for i, colour in enumerate(_VIRIDIS)]
-    bar = {
-        "orientation": "h",
-        "thickness": 10,
-        "len": 0.7,
-        "y": -0.04,
-        "yanchor": "top",
-        "outlinewidth": 0,
-        "nticks": 5,
-        "tickfont": {"color": MUTED, "size": 12},
-        "title": {"text": "mean length of a stay, seconds", "side": "bottom", "font": {"color": MUTED, "size": 12}},
-    }
-    # A trace without points carries the colour bar.
-    marker = {"color": [0], "cmin": 0, "cmax": top, "colorscale": scale, "showscale": True, "colorbar": bar}
-    traces.append(
-        {"type": "scatter", "mode": "markers", "x": [None], "y": [None], "marker": marker, "hoverinfo": "skip"}
-    )
-    frame = {
-        "type": "rect",
-        "x0": 0,
-        "x1": aspect,
-        "y0": 0,
-        "y1": 1,
-        "layer": "below",
-        "line": {"color": MUTED, "width": 1},
-    }
-    bare = {"visible": False, "fixedrange": True}
-    layout = _layout(
-        showlegend=False,
-        margin={"l": 8, "r": 8, "t": 8, "b": 64},
-        shapes=[frame],
-        annotations=notes,
-        xaxis={**bare, "range": [-0.01, aspect + 0.01], "constrain": "domain"},
-        yaxis={**bare, "range": [1.01, -0.01], "scaleanchor": "x", "constrain": "domain"},
-    )
-    return {"data": traces, "layout": layout}
+        note = f"<b>{dwell.mean_s:.1f} s</b><br>{counted(dwell.stays, 'stay')}" if dwell else "no stay"
+        if zone.kind not in ("staff", "mask"):
+            shapes.append(ZoneShape(zone.name or zone.id, zone.polygon, dwell.mean_s if dwell else None, note))
+    return zone_map(shapes, aspect)
 
 
 def delay_chart(data: DemoData) -> Chart:
@@ -195,47 +133,21 @@ def delay_chart(data: DemoData) -> Chart:
         notes.append({**note, "text": f" <b>{name}</b> {seconds(value)} ", "font": {"color": INK, "size": 12}})
     edges = list(range(first, last + 1))
     ticks = [_edge(i) for i in edges]
-    layout = _layout(
+    drawn = layout(
         showlegend=False,
         bargap=0.06,
         margin={"l": 46, "r": 12, "t": 40, "b": 52},
         shapes=shapes,
         annotations=notes,
-        xaxis=_axis(title="delay, seconds", tickvals=edges, ticktext=ticks, range=[first, last + 1], showgrid=False),
-        yaxis=_axis(title="frames", rangemode="tozero", nticks=5),
+        xaxis=axis(title="delay, seconds", tickvals=edges, ticktext=ticks, range=[first, last + 1], showgrid=False),
+        yaxis=axis(title="frames", rangemode="tozero", nticks=5),
     )
-    return {"data": [bars], "layout": layout}
+    return {"data": [bars], "layout": drawn}
 
 
 def seconds(value: float) -> str:
     """A delay for people to read."""
     return f"{value:.2f} s" if value <= DELAY_EDGES_S[-1] else f"over {DELAY_EDGES_S[-1]:g} s"
-
-
-def _layout(**layout: Any) -> Chart:
-    clear = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
-    hover = {"bgcolor": PANEL, "bordercolor": GRID, "font": {"color": INK}}
-    font = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK}
-    # Without a drag mode a finger on a chart still scrolls the page.
-    return {**clear, "font": font, "autosize": True, "dragmode": False, "hoverlabel": hover, **layout}
-
-
-def _axis(title: str, **axis: Any) -> Chart:
-    text = {"text": title, "standoff": 8, "font": {"size": 12, "color": MUTED}}
-    ticks = {"color": MUTED, "size": 12}
-    return {"title": text, "tickfont": ticks, "gridcolor": GRID, "zeroline": False, "fixedrange": True, **axis}
-
-
-def _centre(zone: ZoneConfig) -> tuple[float, float]:
-    """Centroid of the area."""
-    points = zone.polygon
-    crosses = [p[0] * q[1] - q[0] * p[1] for p, q in zip(points, (*points[1:], points[0]), strict=True)]
-    area = sum(crosses) * 3
-    pairs = list(zip(points, (*points[1:], points[0]), crosses, strict=True))
-    return (
-        sum((p[0] + q[0]) * c for p, q, c in pairs) / area,
-        sum((p[1] + q[1]) * c for p, q, c in pairs) / area,
-    )
 
 
 def _edge(bucket: int) -> str:
@@ -246,12 +158,3 @@ def _bucket(bucket: int) -> str:
     return (
         f"{_edge(bucket)} to {DELAY_EDGES_S[bucket]:g} s" if bucket < len(DELAY_EDGES_S) else f"over {_edge(bucket)} s"
     )
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def _escaped(text: str) -> str:
-    """Plotly reads a little HTML in texts."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

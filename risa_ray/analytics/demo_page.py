@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from plotly.offline import get_plotlyjs
 
-from risa_ray.analytics.demo_charts import MINUS, delay_chart, mood_chart, seconds, zone_chart
+from risa_ray.analytics.demo_charts import delay_chart, mood_chart, seconds, zone_chart
 from risa_ray.analytics.demo_data import DemoData, delay_quantile, read_demo_data
 from risa_ray.analytics.moods import net_sentiment_interval
+from risa_ray.analytics.page import signed, tile, write_page
 from risa_ray.config import ZoneConfig
-from risa_ray.errors import InputError
 
 DEMO_NOTE = (
     "The people in this demo are invented: a public-domain portrait, moved and warped by a script. Nobody was filmed in"
@@ -73,18 +70,14 @@ def build_demo_page(
         "zones_caption": _zones_caption(data, zones),
         "delay_caption": _delay_caption(data),
     }
-    page = Template(Path(__file__).with_name("demo_page.html").read_text(encoding="utf-8")).substitute(
-        {name: escape(value) for name, value in fields.items()},
-        still=_data_url(still),
-        tiles="\n".join(_tile(*tile) for tile in _tiles(data)),
-        commands="\n".join(f"<dt>{escape(what)}</dt><dd><code>{escape(line)}</code></dd>" for what, line in commands),
-        plotly=get_plotlyjs(),
-        charts=_json(charts),
-    )
-    try:
-        out.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{out}: the page cannot be written ({error.strerror}); give another place for it") from None
+    markup = {
+        "still": _data_url(still),
+        "tiles": "\n".join(tile(*figures) for figures in _tiles(data)),
+        "commands": "\n".join(
+            f"<dt>{escape(what)}</dt><dd><code>{escape(line)}</code></dd>" for what, line in commands
+        ),
+    }
+    write_page(out, Path(__file__).with_name("demo_page.html"), fields, markup, charts)
     return out
 
 
@@ -96,20 +89,14 @@ def _tiles(data: DemoData) -> list[tuple[str, str, str]]:
     interval = net_sentiment_interval(positive, negative, total)
     net, more = "none", "nobody was readable for long enough"
     if interval is not None:
-        net = _signed((positive - negative) / total)
-        more = f"95% interval {_signed(interval[0])} to {_signed(interval[1])}"
+        net = signed((positive - negative) / total)
+        more = f"95% interval {signed(interval[0])} to {signed(interval[1])}"
     return [
         ("people followed", f"{data.tracks:,}", where),
         ("faces read", f"{data.faces:,}", "one per face and frame"),
         ("net sentiment", net, more),
         ("p95 delay", seconds(p95) if p95 is not None else "none", f"median {seconds(p50)}" if p50 is not None else ""),
     ]
-
-
-def _tile(name: str, value: str, more: str) -> str:
-    return (
-        f'<div><dt>{escape(name)}</dt><dd class="value">{escape(value)}</dd><dd class="more">{escape(more)}</dd></div>'
-    )
 
 
 def _mood_caption(data: DemoData) -> str:
@@ -120,7 +107,7 @@ def _mood_caption(data: DemoData) -> str:
         weight[expression] += share
     bins = sum(weight.values())
     most = [f"{name} {weight[name] / bins:.0%}" for name in sorted(weight, key=lambda n: -weight[n])[:3]]
-    cameras = [f"{m.camera_id} {_signed(m.net_sentiment)}" for m in data.overall]
+    cameras = [f"{m.camera_id} {signed(m.net_sentiment)}" for m in data.overall]
     net = f"Net sentiment over the run: {', '.join(cameras)}. " if cameras else ""
     return f"{net}Most common apparent expressions: {', '.join(most)}. Bins of {data.bin_s:g} s."
 
@@ -140,10 +127,6 @@ def _delay_caption(data: DemoData) -> str:
     return f"Half of {sum(data.delay):,} frames were stored within {seconds(p50)}, 95% within {seconds(p95)}."
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", MINUS)
-
-
 def _data_url(still: npt.NDArray[np.uint8]) -> str:
     picture = Image.fromarray(still)
     if picture.width > _STILL_WIDTH:
@@ -151,8 +134,3 @@ def _data_url(still: npt.NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=88, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _json(charts: dict[str, dict[str, object]]) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return json.dumps(charts, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")

@@ -3,10 +3,7 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
-import subprocess
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from pathlib import Path
 
 import duckdb
@@ -17,6 +14,7 @@ import pytest
 from deltalake import write_deltalake
 from hypothesis import given
 from hypothesis import strategies as st
+from pages import CHROMIUM, Page, assert_self_contained, charts, dump_dom
 
 from risa_ray.analytics import open_dataset
 from risa_ray.analytics.demo_data import DemoData, delay_quantile, read_demo_data
@@ -82,33 +80,6 @@ def crowd() -> list[dict[str, object]]:
     return sights
 
 
-class Page(HTMLParser):
-    """Elements with their attributes, and the text of those that matter."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.scripts: list[str] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "br", "link"):
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        (self.scripts if self._open and self._open[-1] == "script" else self.texts).append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
 @pytest.fixture(scope="module")
 def html(tmp_path_factory: pytest.TempPathFactory) -> str:
     delay = [0] * BUCKETS
@@ -124,24 +95,8 @@ def page(html: str) -> Page:
     return Page(html)
 
 
-def charts(html: str) -> dict[str, dict[str, object]]:
-    found = re.search(r'<script type="application/json" id="charts">(.*?)</script>', html, re.DOTALL)
-    assert found
-    loaded: dict[str, dict[str, object]] = json.loads(found[1])
-    return loaded
-
-
 def test_nothing_is_loaded_from_anywhere(page: Page) -> None:
-    for tag, attributes in page.elements:
-        for name in ("src", "href", "srcset", "data", "action", "poster"):
-            value = attributes.get(name)
-            assert value is None or value.startswith("data:"), f"<{tag} {name}={value[:60]}>"
-    assert not page.all("link")
-    assert not any("@import" in text or "url(" in text for text in page.texts)
-    policy = [m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
-    assert policy
-    assert policy[0]
-    assert policy[0].startswith("default-src 'none'")
+    assert_self_contained(page)
 
 
 def test_all_four_panels_are_there_with_words_for_each(page: Page, html: str) -> None:
@@ -256,7 +211,7 @@ def test_quantiles_of_a_histogram(delay: list[int], p: float, q: float) -> None:
     assert low >= ([0.0, *DELAY_EDGES_S][used[0]])
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+@CHROMIUM
 @pytest.mark.timeout(120)
 def test_a_browser_draws_the_charts_and_follows_onto_paper(html: str, tmp_path: Path) -> None:
     probe = """<script>setTimeout(function () {
@@ -267,14 +222,9 @@ def test_a_browser_draws_the_charts_and_follows_onto_paper(html: str, tmp_path: 
       dispatchEvent(new Event("beforeprint"));
       document.title = JSON.stringify([screen, widths()]);
     }, 1000);</script>"""
-    page = tmp_path / "page.html"
     end = html.rindex("</body>")
-    page.write_text(html[:end] + probe + html[end:], encoding="utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
-             "--window-size=1280,900", "--virtual-time-budget=3000", "--dump-dom"]  # fmt: skip
-    done = subprocess.run(["chromium", *flags, page.as_uri()], capture_output=True, text=True, check=True)
-    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    dumped = dump_dom(html[:end] + probe + html[end:], tmp_path)
+    title = re.search(r"<title>(.*?)</title>", dumped)
     assert title
     screen, paper = json.loads(title[1])
     assert all(width > 300 for width in (*screen, *paper))
