@@ -18,12 +18,11 @@ from importlib.resources import files
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 from deltalake import DeltaTable
 
 from risa_ray.config import is_url
 from risa_ray.store.context import KEYS
-from risa_ray.store.table import arrow_dataset, snapshot_files
+from risa_ray.store.table import arrow_dataset, log_entries, read_rows, snapshot_files
 
 Day = tuple[str, date]
 """A store and a UTC date."""
@@ -66,7 +65,7 @@ def partitions(table: DeltaTable | None) -> dict[Day, Partition]:
     """Day -> rows and files of a partitioned table's snapshot."""
     if table is None:
         return {}
-    actions = pa.table(table.get_add_actions(flatten=True))
+    actions = log_entries(table)
     names = ("path", "num_records", "partition.date", "partition.store_id")
     counts = {}
     for path, rows, day, store in zip(*(actions[name].to_pylist() for name in names), strict=True):
@@ -164,7 +163,7 @@ def _contexts(tables: Mapping[str, DeltaTable]) -> dict[str, tuple[list[date], l
         for name in _CONTEXT:
             if name not in tables:
                 continue
-            connection.register("rows", arrow_dataset(tables[name]).to_table())
+            connection.register("rows", read_rows(tables[name]))
             first = f"rank() OVER (PARTITION BY {', '.join(KEYS[name])} ORDER BY valid_from) = 1"
             found = connection.sql(
                 f"SELECT store_id, if({first}, DATE '0001-01-01', valid_from::DATE), md5(r::VARCHAR) FROM rows r"  # noqa: S608

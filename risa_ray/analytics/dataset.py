@@ -18,14 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
-from pyarrow.dataset import FileSystemDataset
 
 from risa_ray.analytics.closed import Plan, plan
 from risa_ray.config import is_url, redact
 from risa_ray.errors import InputError
 from risa_ray.store.paths import has_table, require_dataset
 from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TABLES
-from risa_ray.store.table import arrow_dataset, snapshot_files
+from risa_ray.store.table import arrow_dataset, read_rows, snapshot_files
 
 DEFAULT_K = 10
 
@@ -116,6 +115,8 @@ def open_dataset(data: str | os.PathLike[str], raw: bool = False, k: int | None 
 
 def _arrow_datasets(tables: Mapping[str, DeltaTable], reading: Plan | None) -> Iterator[tuple[str, Any]]:
     """Relation -> its rows, of those that have any."""
+    from pyarrow.dataset import FileSystemDataset
+
     for name, table in tables.items():
         if table.file_uris():
             yield name, arrow_dataset(table)
@@ -154,7 +155,7 @@ def floor(tables: Mapping[str, DeltaTable], raw: bool, k: int | None) -> int:
         return 1
     if k is not None:
         return k
-    rows = arrow_dataset(tables["privacy"]).to_table().to_pylist() if "privacy" in tables else []
+    rows = read_rows(tables["privacy"]).to_pylist() if "privacy" in tables else []
     current = {row["chain"]: row["k"] for row in sorted(rows, key=lambda r: r["valid_from"])}
     return max(current.values(), default=DEFAULT_K)
 

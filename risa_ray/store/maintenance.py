@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
 
-import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from risa_ray.config import redact
@@ -22,7 +21,7 @@ from risa_ray.store.errors import StoreError
 from risa_ray.store.paths import has_table
 from risa_ray.store.rewrite import Rewritten, sorted_inside
 from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TABLES, TIME_COLUMNS
-from risa_ray.store.table import Table
+from risa_ray.store.table import Table, log_entries
 
 MIN_FILES = 8
 """A partition with fewer small files is left alone."""
@@ -145,7 +144,7 @@ def partition_files(table: Table) -> dict[Partition, list[dict[str, Any]]]:
     """Partition -> the log's entries of its files, as of the snapshot; `path` is relative to the table."""
     columns = PARTITION_COLUMNS if table.name in PARTITIONED else []
     found: dict[Partition, list[dict[str, Any]]] = defaultdict(list)
-    for entry in pa.table(table.delta.get_add_actions(flatten=True)).to_pylist():
+    for entry in log_entries(table.delta).to_pylist():
         found[tuple((column, str(entry[f"partition.{column}"])) for column in columns)].append(entry)
     return found
 

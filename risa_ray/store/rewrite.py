@@ -20,7 +20,6 @@ from urllib.parse import unquote
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, Transaction
 from deltalake.transaction import AddAction, RemoveAction
@@ -163,6 +162,8 @@ def _in_order(table: Table, files: Sequence[Entry], schema: pa.Schema, column: s
         connection.execute(f"SET temp_directory = '{spill}'; SET memory_limit = '{_MEMORY}'; SET threads = 1")
         connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
         if is_url(table.path):
+            import pyarrow.dataset as ds
+
             source = ds.dataset(paths, schema=schema, format="parquet", filesystem=file_system(table.delta))
             rows = connection.from_arrow(source)
         else:

@@ -116,11 +116,10 @@ def _doors(data: ReportData) -> Table:
             value(r["footfall"], number),
             f"{r['shown']:,} of {r['hours']:,}",
             value(r["split_share"], percent),
-            value(r["split_share"], lambda share: f"about {percent(share / (1 - share))}"),
         )
         for r in data.footfall_cameras
     ]
-    head = ("camera", "came in", "hours shown", "tracks that look split", "so the count is too high by")
+    head = ("camera", "came in", "hours shown", "tracks that look split")
     return Table("Entrances", head, rows)
 
 

@@ -40,7 +40,7 @@ def _footfall(data: ReportData) -> Tile:
     if others:
         where += "; " + ", ".join(f"{number(r['footfall'])} at {data.camera_name(r['camera_id'])}" for r in others)
     split = best["split_share"]
-    bias = f"; split tracks make it about {percent(split / (1 - split))} too high" if split else ""
+    bias = f"; who is lost in the entrance is not counted ({percent(split)} of tracks look split)" if split else ""
     return "footfall", number(best["footfall"]), f"{where}{bias}"
 
 
