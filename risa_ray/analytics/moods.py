@@ -14,12 +14,13 @@ Z95 = 1.959963984540054
 def net_sentiment_interval(positive: int, negative: int, total: int) -> tuple[float, float] | None:
     """95 % interval of (positive - negative) / total, the difference of two shares of one sample; None without one.
 
-    Adjusted Wald interval of Bonett and Price (2012): the variance (p + n - (p - n)^2) / N after one count is added to
-    each side, which keeps the interval from collapsing when few tracks all agree.
+    Adjusted Wald interval of Agresti and Min (2005, Statistics in Medicine 24:729): the variance (p + n - (p - n)^2) / N
+    after half a count is added to each side and two to the total, which keeps the interval from collapsing when few
+    tracks all agree.
     """
     if total < 1:
         return None
     size = total + 2
-    p, n = (positive + 1) / size, (negative + 1) / size
+    p, n = (positive + 0.5) / size, (negative + 0.5) / size
     half = Z95 * math.sqrt((p + n - (p - n) ** 2) / size)
     return max(-1.0, p - n - half), min(1.0, p - n + half)

@@ -202,7 +202,7 @@ def _cell(moods: list[str], coverage: float, k: int) -> Row:
     low = high = net = None
     if n:
         net = (p - q) / n
-        a, b = (p + 1) / (n + 2), (q + 1) / (n + 2)
+        a, b = (p + 0.5) / (n + 2), (q + 0.5) / (n + 2)
         half = 1.959963984540054 * math.sqrt((a + b - (a - b) ** 2) / (n + 2))
         low, high = max(-1, a - b - half), min(1, a - b + half)
     return {

@@ -5,10 +5,10 @@ CREATE MACRO mood_of(valence) AS
     CASE WHEN valence IS NULL THEN 'unknown' WHEN valence >= 0.2 THEN 'positive'
          WHEN valence <= -0.2 THEN 'negative' ELSE 'neutral' END;
 
--- Half the 95 % interval of (positive - negative) / total after Bonett and Price (2012); its centre is
+-- Half the 95 % interval of (positive - negative) / total after Agresti and Min (2005); its centre is
 -- (positive - negative) / (total + 2).
 CREATE MACRO net_half(positive, negative, total) AS
-    1.959963984540054 * sqrt(((positive + negative + 2) / (total + 2) - ((positive - negative) / (total + 2)) ** 2) / (total + 2));
+    1.959963984540054 * sqrt(((positive + negative + 1) / (total + 2) - ((positive - negative) / (total + 2)) ** 2) / (total + 2));
 
 -- The instant at which the local hour of an instant began.
 CREATE MACRO hour_start(instant, zone) AS

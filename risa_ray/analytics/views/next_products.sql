@@ -4,7 +4,8 @@
 --   support      0..1, tracks / all tracks of the camera with a product stay
 --   confidence   0..1, tracks / zone_tracks, with its 95 % interval (_low, _high)
 --   lift         confidence / share of all who stayed at the second; lift_low, lift_high: its 95 % interval (delta
---                method on the logarithm)
+--                method on the logarithm, for counts of one sample). Of pairs that are barely k it is too high: those
+--                that happen to fall below are left out
 --   rank         1 is the best of its zone: by lift_low
 -- Over the period of the variables `since` and `until`, as in journey. Pairs below k are left out; shelves side by side
 -- co-occur by geometry. docs/metrics.md: next products, k-floor.
@@ -39,7 +40,7 @@ WITH dated AS (
     FROM pairs
 ), figured AS (
     SELECT *, shared * everybody / (zone_tracks * next_tracks) AS lift,
-        sqrt(greatest(1 / shared - 1 / zone_tracks - 1 / next_tracks + 1 / everybody, 0)) AS log_se
+        sqrt(greatest(1 / shared - 1 / zone_tracks - 1 / next_tracks + (2 * lift - 1) / everybody, 0)) AS log_se
     FROM counted WHERE zone_id <> next_zone_id AND '' NOT IN (zone_id, next_zone_id) AND shared >= getvariable('k')
 )
 SELECT f.store_id, f.camera_id, f.zone_id, next_zone_id, z.name AS next_name, z.tags AS next_tags,

@@ -28,10 +28,12 @@ WITH queued AS (
     FROM risk
     WINDOW upto AS (PARTITION BY store_id, camera_id, hour ORDER BY wait_s)
 ), banded AS (
-    -- The effective sample size of Dorey and Korn (1987): that of a share with Greenwood's variance.
-    SELECT *, CASE WHEN waiting > 0 AND waiting < 1 AND greenwood > 0
-                   THEN (1 - waiting) / (waiting * greenwood) ELSE at_risk END AS size
+    -- The effective sample size of Cutler and Ederer (1958): that of a share with Greenwood's variance. Where the curve
+    -- has come to 0 it has none, and keeps the last: the one who still waits does not tell how many there were.
+    SELECT *, coalesce(last_value(if(waiting > 0 AND waiting < 1, (1 - waiting) / (waiting * greenwood), NULL)
+        IGNORE NULLS) OVER upto, at_risk) AS size
     FROM curve
+    WINDOW upto AS (PARTITION BY store_id, camera_id, hour ORDER BY wait_s)
 ), totals AS (
     SELECT store_id, camera_id, hour, count(*) AS waits, count_if(completed) AS completed,
         count(DISTINCT (session_id, track_id)) AS people, max(target_wait_s) AS target_wait_s
