@@ -14,9 +14,9 @@ Z95 = 1.959963984540054
 def net_sentiment_interval(positive: int, negative: int, total: int) -> tuple[float, float] | None:
     """95 % interval of (positive - negative) / total, the difference of two shares of one sample; None without one.
 
-    Adjusted Wald interval of Agresti and Min (2005, Statistics in Medicine 24:729): the variance (p + n - (p - n)^2) / N
-    after half a count is added to each side and two to the total, which keeps the interval from collapsing when few
-    tracks all agree.
+    Adjusted Wald interval of Agresti and Min (2005, Statistics in Medicine 24:729): the variance
+    (p + n - (p - n)^2) / N after half a count is added to each side and two to the total, which keeps the interval from
+    collapsing when few tracks all agree.
     """
     if total < 1:
         return None
