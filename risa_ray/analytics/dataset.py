@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
+from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
@@ -24,7 +26,7 @@ from risa_ray.config import is_url, redact
 from risa_ray.errors import InputError
 from risa_ray.store.paths import has_table, require_dataset
 from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TABLES
-from risa_ray.store.table import arrow_dataset, read_rows, snapshot_files
+from risa_ray.store.table import arrow_dataset, file_system, log_entries, read_rows, snapshot_files
 
 DEFAULT_K = 10
 
@@ -92,25 +94,37 @@ def open_dataset(data: str | os.PathLike[str], raw: bool = False, k: int | None 
         k: another floor than the dataset's own (its `privacy` table, 10 where it has none).
 
     Raises:
-        InputError: there is no RISA dataset, a file of it is broken, or k is below 1.
+        InputError: there is no RISA dataset, a file is broken that is needed to open it, or k is below 1. Files of
+            observations and frames are read by the query that needs them: a broken one is a `duckdb.Error` there.
     """
     path = require_dataset(os.fspath(data), tuple(TABLES))
-    tables = _snapshot(path)
+    tables = snapshot(path)
     connection = duckdb.connect()
-    reading = plan(tables)
     sources = {}
-    if is_url(path):
-        # Through pyarrow, object stores need no DuckDB extension, and the credentials are those of the writer.
-        for name, dataset in _arrow_datasets(tables, reading):
-            connection.register(f"arrow_{name}", dataset)
-            sources[name] = f"arrow_{name}"
-    try:
+    with readable(path):
+        reading = plan(tables)
+        if is_url(path):
+            # Through pyarrow, object stores need no DuckDB extension, and the credentials are those of the writer.
+            for name, dataset in _arrow_datasets(tables, reading):
+                connection.register(f"arrow_{name}", dataset)
+                sources[name] = f"arrow_{name}"
         for statement in statements(tables, sources, floor(tables, raw, k), reading):
             connection.execute(statement)
-    except duckdb.Error as error:
+    return connection
+
+
+@contextmanager
+def readable(path: str) -> Iterator[None]:
+    """Turn what is wrong with a file of the dataset into one line.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    try:
+        yield
+    except (duckdb.Error, OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{redact(path)}: cannot be read ({reason}); `risa verify` tells more") from None
-    return connection
 
 
 def _arrow_datasets(tables: Mapping[str, DeltaTable], reading: Plan | None) -> Iterator[tuple[str, Any]]:
@@ -137,9 +151,10 @@ def init_script(data: str | os.PathLike[str], raw: bool = False, k: int | None =
         InputError: as `open_dataset`.
     """
     path = require_dataset(os.fspath(data), tuple(TABLES))
-    tables = _snapshot(path)
+    tables = snapshot(path)
     first = ["INSTALL httpfs", "LOAD httpfs"] if is_url(path) else []
-    made = statements(tables, {}, floor(tables, raw, k), plan(tables))
+    with readable(path):
+        made = list(statements(tables, {}, floor(tables, raw, k), plan(tables)))
     return "".join(f"{s.strip()};\n" for s in [*first, *made])
 
 
@@ -160,7 +175,12 @@ def floor(tables: Mapping[str, DeltaTable], raw: bool, k: int | None) -> int:
     return max(current.values(), default=DEFAULT_K)
 
 
-def _snapshot(path: str) -> dict[str, DeltaTable]:
+def snapshot(path: str) -> dict[str, DeltaTable]:
+    """The tables that a dataset has, as of now.
+
+    Raises:
+        InputError: one cannot be read.
+    """
     try:
         return {name: DeltaTable(f"{path}/{name}") for name in TABLES if has_table(path, name)}
     except DeltaError as error:
@@ -192,27 +212,31 @@ def statements(
     yield f"SET VARIABLE read_again = [{days}]::DATE[]"
     yield "CREATE SCHEMA people"
     made = _Views(k > 1, computed or {})
+    whole = {name for name in PARTITIONED if name in tables and not sources and _whole(tables[name], TABLES[name])}
     for name in TABLES:
         uris = snapshot_files(tables[name]) if name in tables else []
         if name == "closed_tracks":
             uris = reading.uris[name] if reading else []
         target = f"people.{name}" if name in ("observations", "closed_tracks") else name
-        yield from _relation(made, name, target, name, uris, sources.get(name))
+        yield from _relation(made, name, target, name, uris, sources.get(name), whole)
     for name, table in _PARTS.items():
         if reading is None:
-            whole = table if table == "frames" else f"people.{table}"
-            yield from made.take(f"CREATE VIEW people.{name} AS FROM {whole}")
+            parent = table if table == "frames" else f"people.{table}"
+            yield from made.take(f"CREATE VIEW people.{name} AS FROM {parent}")
         else:
-            yield from _relation(made, name, f"people.{name}", table, reading.uris[name], sources.get(name))
+            yield from _relation(made, name, f"people.{name}", table, reading.uris[name], sources.get(name), whole)
     for view in views:
         for sql in _split(files("risa_ray.analytics").joinpath(f"views/{view}.sql").read_text(encoding="utf-8")):
             yield from made.take(sql)
 
 
 def _relation(
-    made: _Views, name: str, target: str, table: str, uris: Sequence[str], source: str | None
+    made: _Views, name: str, target: str, table: str, uris: Sequence[str], source: str | None, whole: Container[str]
 ) -> Iterator[str]:
-    """The rows of some files of a table (or of `source`): a view of large tables, a copy of small ones."""
+    """The rows of some files of a table (or of `source`): a view of large tables, a copy of small ones.
+
+    `whole` are the tables whose files all have all columns.
+    """
     schema = TABLES[table]
     columns = ", ".join(f'"{field.name}" {_sql_type(field.type)}' for field in schema)
     if not uris:
@@ -225,7 +249,7 @@ def _relation(
         if table in PARTITIONED:
             # Store 007 is not store 7.
             hive = "hive_partitioning = true, hive_types = {'date': DATE, 'store_id': VARCHAR}"
-        by_name = "false" if _whole(uris, schema) else "true"
+        by_name = "false" if table in whole else "true"
         source = f"read_parquet(getvariable('{name}_files'), union_by_name = {by_name}, {hive})"
     # The empty table gives every column, with its type, whatever the version of the files.
     yield f"CREATE TABLE people.{name}_columns ({columns})"
@@ -236,16 +260,19 @@ def _relation(
         yield f"CREATE TABLE {target} AS {rows}"
 
 
-def _whole(uris: Sequence[str], schema: pa.Schema) -> bool:
+def _whole(table: DeltaTable, schema: pa.Schema) -> bool:
     """Whether all of a table's files have all of its columns, so that DuckDB need not open each to see.
 
     Tables only ever gain columns, and rewritten files have those of their day: the oldest file lacks what any lacks.
     """
-    if any(is_url(uri) for uri in uris):
+    if is_url(table.table_uri) and not table.table_uri.startswith("file://"):
         return False
+    entries = log_entries(table).sort_by("modification_time")
+    if not entries.num_rows:
+        return True
     try:
-        oldest = min(uris, key=os.path.getmtime)
-        there = {field.name: field.type for field in pq.read_schema(oldest)}
+        with file_system(table).open_input_file(unquote(entries["path"][0].as_py())) as oldest:
+            there = {field.name: field.type for field in pq.read_schema(oldest)}
     except (OSError, pa.ArrowException):
         # What is wrong with it shows when it is read.
         return False

@@ -44,7 +44,8 @@ def run_query(data: str | os.PathLike[str], sql: str, raw: bool = False, k: int 
         answer = connection.sql(sql)
         rows: pa.Table | None = None if answer is None else answer.to_arrow_table()
     except duckdb.Error as error:
-        raise InputError(f"query: {_first_line(error)}") from None
+        hint = "; `risa verify` tells more" if ".parquet" in str(error) else ""
+        raise InputError(f"query: {_first_line(error)}{hint}") from None
     finally:
         connection.close()
     if rows is None:

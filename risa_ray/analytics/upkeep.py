@@ -11,8 +11,6 @@ from risa_ray.analytics.closing import close_days
 from risa_ray.config import RetentionConfig, redact
 from risa_ray.store.purge import cutoff, purge_outlived
 
-_GRACE_S = 86_400
-
 log = logging.getLogger("risa")
 
 
@@ -20,7 +18,7 @@ def upkeep(data: str, retention: RetentionConfig | None, clock: Callable[[], flo
     """Close days, and delete rows that outlived their retention, in this order: tracks outlive their observations.
 
     What fails is told in one line of the log, and tried again the next time. Deleting does not wait for closing: while
-    days cannot be closed, old rows get one more day, and go then, their tracks with them. Retention is a promise.
+    days cannot be closed, observations get one more day, and go then, their tracks with them. Retention is a promise.
 
     Args:
         data: path or URL of the dataset.
@@ -32,8 +30,9 @@ def upkeep(data: str, retention: RetentionConfig | None, clock: Callable[[], flo
     seal_before = None if raw_days is None else cutoff(raw_days, now)
     closed = _attempt("days are not closed", partial(close_days, data, seal_before, clock=lambda: now))
     if retention is not None:
-        at = now if closed else now - _GRACE_S
-        _attempt("old rows are not deleted", partial(purge_outlived, data, retention, clock=lambda: at))
+        if not closed and raw_days is not None:
+            retention = retention.model_copy(update={"observations": raw_days + 1})
+        _attempt("old rows are not deleted", partial(purge_outlived, data, retention, clock=lambda: now))
 
 
 def _attempt(failed: str, work: Callable[[], object]) -> bool:

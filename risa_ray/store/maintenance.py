@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
 
+import duckdb
+import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from risa_ray.config import redact
@@ -82,7 +84,7 @@ def sort_days(data: str, keep_hours: int = KEEP_HOURS) -> Iterator[tuple[str, Up
 
     A partition becomes one file, or several of `rewrite.TARGET_BYTES` that follow one another in time; one that is in
     order already is left alone. Each partition is one commit, so no reader sees half of it, and it is as safe beside
-    writers as `compact`. It uses all cores.
+    writers as `compact`. It uses up to four cores.
 
     Args:
         data: path or URL of the dataset.
@@ -100,7 +102,7 @@ def sort_days(data: str, keep_hours: int = KEEP_HOURS) -> Iterator[tuple[str, Up
         table = Table(data, name)
         began = time.perf_counter()
         choose = _unsorted if name in SORTED else _small(2, float("inf"))
-        done = _rewrite(table, choose, len(os.sched_getaffinity(0)))
+        done = _rewrite(table, choose, min(4, len(os.sched_getaffinity(0))))
         took = time.perf_counter() - began
         yield name, done + vacuum(table, keep_hours), took
 
@@ -114,10 +116,11 @@ def replacing(table: Table, work: Callable[[], _T]) -> _T:
     for attempt in range(_ATTEMPTS):
         try:
             return work()
-        except (OSError, DeltaError) as error:
+        except (OSError, DeltaError, pa.ArrowException, duckdb.Error) as error:
             if not isinstance(error, CommitFailedError) or attempt == _ATTEMPTS - 1:
                 reason = redact(" ".join(str(error).split()))[:300]
-                raise StoreError(f"{redact(table.path)}: cannot be rewritten ({reason}); nothing is lost") from error
+                what = f"{redact(table.path)}: cannot be rewritten ({reason})"
+                raise StoreError(f"{what}; `risa verify` tells more") from error
         time.sleep(random.uniform(0, 0.02 * 2 ** min(attempt, 6)))  # noqa: S311 (jitter, nothing secret)
         table.refresh()
     raise AssertionError
@@ -198,7 +201,7 @@ def _rewrite(table: Table, choose: Choose, workers: int) -> Upkeep:
             while waiting:
                 done += _committed(table, prepare, *waiting.popleft())
         finally:
-            # After an error, or Ctrl-C.
+            # After an error, or Ctrl-C. Not what was being committed: it may be durable.
             for _, future in waiting:
                 if not future.cancel():
                     with suppress(Exception):

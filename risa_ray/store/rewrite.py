@@ -1,7 +1,8 @@
 """Files of a table written anew as fewer ones, sorted by time, in one commit that changes no row.
 
-Delta's own optimize lets two rewrites of the same files both succeed, after which every row is there twice; here each
-carries the mark `upkeep`, so the second of two that began from one snapshot conflicts.
+Delta's own optimize lets two rewrites of the same files both succeed, after which every row is there twice. Here a
+rewrite is refused where one of its files is no longer in the snapshot, and of two from one snapshot the second
+conflicts, since each carries the mark `upkeep`.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, Transaction
+from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from risa_ray.config import is_url
 from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TIME_COLUMNS
-from risa_ray.store.table import Table, file_system
+from risa_ray.store.table import Table, file_system, log_entries
 
 TARGET_BYTES = 64 * 2**20
 """A file is closed once it is larger."""
@@ -58,8 +60,12 @@ class Rewritten:
 
         Raises:
             CommitFailedError: another rewrite, a deletion or an overwrite was faster; the new files are gone again.
-            OSError, DeltaError: it failed otherwise; likewise.
+            OSError, DeltaError: it failed otherwise, and may have been done all the same: the new files stay, and the
+                next vacuum but an hour later deletes them where no commit mentions them.
         """
+        if not {entry["path"] for entry in self.old} <= set(log_entries(self.table.delta)["path"].to_pylist()):
+            self.discard()
+            raise CommitFailedError("another writer replaced the files meanwhile")
         now_ms = int(time.time() * 1000)
         removed = [
             RemoveAction(
@@ -81,7 +87,7 @@ class Rewritten:
                 partition_by=PARTITION_COLUMNS if self.table.name in PARTITIONED else [],
                 commit_properties=CommitProperties(app_transactions=[mark]),
             )
-        except BaseException:
+        except CommitFailedError:
             self.discard()
             raise
         # The snapshot at hand does not know of it, and would take the new files for left over.
@@ -106,7 +112,7 @@ def rewrite(table: Table, old: Sequence[Entry]) -> Rewritten:
         old: files of one partition, at least one.
 
     Raises:
-        OSError, DeltaError, pa.ArrowException: the files cannot be read or written; nothing is left behind.
+        OSError, DeltaError, pa.ArrowException, duckdb.Error: the files cannot be read or written; nothing is left.
     """
     files = file_system(table.delta)
     schema = _schema(table)
@@ -159,7 +165,8 @@ def _in_order(table: Table, files: Sequence[Entry], schema: pa.Schema, column: s
     """The files' rows, sorted by a time column where there is one, a row group at a time."""
     paths = [unquote(entry["path"]) for entry in files]
     with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
-        connection.execute(f"SET temp_directory = '{spill}'; SET memory_limit = '{_MEMORY}'; SET threads = 1")
+        connection.execute("SET temp_directory = $folder", {"folder": spill})
+        connection.execute(f"SET memory_limit = '{_MEMORY}'; SET threads = 1")
         connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
         if is_url(table.path):
             import pyarrow.dataset as ds

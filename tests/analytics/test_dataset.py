@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from risa_ray import open_dataset
@@ -160,6 +161,17 @@ def test_a_broken_file_is_named_in_one_line(tmp_path: Path) -> None:
     write(tmp_path)
     for file in (tmp_path / "observations").glob("date=*/**/*.parquet"):
         file.write_bytes(b"no rows")
-    with pytest.raises(InputError, match=r"observations.*\.parquet") as caught:
+    with pytest.raises(InputError, match=r"observations.*\.parquet.*risa verify") as caught:
         run_query(tmp_path, "FROM tracks", raw=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broken_small_table_is_named_in_one_line_when_it_is_opened(tmp_path: Path) -> None:
+    write(tmp_path)
+    privacy = Table(str(tmp_path), "privacy")
+    privacy.commit(pa.Table.from_pylist([{"chain": "c", "k": 3}], schema=TABLES["privacy"]), {})
+    for file in (tmp_path / "privacy").glob("*.parquet"):
+        file.write_bytes(b"no rows")
+    with pytest.raises(InputError, match=r"cannot be read.*risa verify") as caught:
+        open_dataset(tmp_path)
     assert "\n" not in str(caught.value)

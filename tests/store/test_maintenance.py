@@ -13,9 +13,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from risa_ray import open_dataset
+from risa_ray.store.errors import StoreError
 from risa_ray.store.maintenance import compact, partition_files, sort_days
 from risa_ray.store.rewrite import rewrite
 from risa_ray.store.table import Table
@@ -175,10 +177,60 @@ def test_of_two_rewrites_of_the_same_files_one_is_refused(tmp_path: Path, tools:
     assert files(tmp_path) == 7, "the six and the one, and nothing of the refused rewrite"
 
 
+def test_a_rewrite_of_files_that_are_gone_is_refused_whatever_the_snapshot_knows(tmp_path: Path, tools: Any) -> None:
+    writer = Writer(str(tmp_path), "run1")
+    writer.open_session(tools.session())
+    write(writer, tools, 0, 5)
+    table = Table(str(tmp_path), "observations")
+    (entries,) = partition_files(table).values()
+    made = rewrite(table, entries)
+    DeltaTable(table.path).delete("frame_seq < 3")
+    table.refresh()
+    with pytest.raises(CommitFailedError):
+        made.commit()
+    assert [r["frame_seq"] for r in tools.rows(tmp_path, "observations", ["frame_seq"])] == [3, 4, 5]
+
+
+def test_ctrl_c_as_a_rewrite_is_committed_leaves_its_files(
+    tmp_path: Path, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer(str(tmp_path), "run1")
+    writer.open_session(tools.session())
+    write(writer, tools, 0, 5)
+    commit = DeltaTable.create_write_transaction
+
+    def interrupted(*args: Any, **options: Any) -> None:
+        commit(*args, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(sort_days(str(tmp_path)))
+    assert [r["frame_seq"] for r in tools.rows(tmp_path, "observations", ["frame_seq"])] == list(range(6))
+
+
+def test_a_broken_file_is_one_line(tmp_path: Path, tools: Any) -> None:
+    writer = Writer(str(tmp_path), "run1")
+    writer.open_session(tools.session())
+    write(writer, tools, 0, 1)
+    for file in paths(tmp_path):
+        file.write_bytes(b"no rows")
+    with pytest.raises(StoreError, match=r"observations.*risa verify") as caught:
+        list(sort_days(str(tmp_path)))
+    assert "\n" not in str(caught.value)
+
+
 def test_merging_and_sorting_at_once_keep_every_row_once(tmp_path: Path, tools: Any) -> None:
     writer = Writer(str(tmp_path), "run1")
     writer.open_session(tools.session())
     write(writer, tools, 0, 9)
+    for number in range(4):
+        # Other days, so that a snapshot is newer than the list of files that a rewrite began from.
+        writer.open_session(tools.session(f"d{number}"))
+        for seq in range(0, 40, 4):
+            start = tools.START - timedelta(days=number + 1)
+            writer.add(tools.chunk(seq, seq + 3, session_id=f"d{number}", start=start, faces=lambda s: 1))
+            writer.flush()
     stop = threading.Event()
     failed: list[BaseException] = []
 
@@ -204,5 +256,7 @@ def test_merging_and_sorting_at_once_keep_every_row_once(tmp_path: Path, tools: 
         for thread in threads:
             thread.join()
     assert not failed
-    assert [r["frame_seq"] for r in tools.rows(tmp_path, "observations", ["frame_seq"])] == list(range(40))
+    assert sorted(r["frame_seq"] for r in tools.rows(tmp_path, "observations", ["frame_seq"])) == sorted(
+        [*range(40)] * 5
+    )
     assert [check.line() for check in verify(str(tmp_path)) if check.problems] == []

@@ -56,7 +56,8 @@ def choose_period(
     Args:
         connection: of `open_dataset`.
         store: its id; None: the only one.
-        first, last: local days of the store, as 2026-11-01; None: its last 30 days up to the last one with data.
+        first, last: local days of the store, as 2026-11-01, cut to those from its first to its last one with data;
+            None: its last 30 of these.
 
     Raises:
         InputError: one line: no such store, several to choose from, not a date, `first` after `last`, or no data.
@@ -70,7 +71,8 @@ def choose_period(
     start = since or max(end - timedelta(days=DEFAULT_DAYS - 1), min(seen[0], end))
     if not any(start <= day <= end for day in seen):
         raise InputError(f"store {store_id}: no data from {start} to {end}; there is some from {seen[0]} to {seen[-1]}")
-    return Period(store_id, start, end)
+    # Days before and after all data say nothing.
+    return Period(store_id, max(start, seen[0]), min(end, seen[-1]))
 
 
 def gather(connection: duckdb.DuckDBPyConnection, period: Period, views: dict[str, str]) -> None:

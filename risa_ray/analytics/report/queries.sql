@@ -189,12 +189,12 @@ WITH days AS (
         avg(valence_before) AS before, mean_half(stddev_samp(valence_before), count(valence_before)) AS before_half,
         avg(valence_during) AS during, mean_half(stddev_samp(valence_during), count(valence_during)) AS during_level_half,
         avg(valence_after) AS after, mean_half(stddev_samp(valence_after), count(valence_after)) AS after_level_half,
-        sum(interactions) FILTER (change_during IS NOT NULL) AS during_n,
-        sum(interactions * change_during) / during_n AS change_during,
-        sqrt(sum((interactions * during_half) ** 2)) / during_n AS change_during_half,
-        sum(interactions) FILTER (change_after IS NOT NULL) AS after_n,
-        sum(interactions * change_after) / after_n AS change_after,
-        sqrt(sum((interactions * after_half) ** 2)) / after_n AS change_after_half,
+        sum(during_pairs) AS during_n,
+        sum(during_pairs * change_during) / during_n AS change_during,
+        sqrt(sum((during_pairs * during_half) ** 2)) / during_n AS change_during_half,
+        sum(after_pairs) AS after_n,
+        sum(after_pairs * change_after) / after_n AS change_after,
+        sqrt(sum((after_pairs * after_half) ** 2)) / after_n AS change_after_half,
         sum(interactions * after_share) / sum(interactions) AS after_share
     FROM days GROUP BY camera_id, zone_id
 )

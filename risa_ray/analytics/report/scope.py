@@ -7,14 +7,12 @@ from datetime import date, timedelta
 
 import duckdb
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
 from risa_ray.analytics.closed import Day, Partition, Plan, partitions, plan
-from risa_ray.analytics.dataset import floor, open_dataset, statements
+from risa_ray.analytics.dataset import floor, open_dataset, readable, snapshot, statements
 from risa_ray.analytics.report.period import Period
 from risa_ray.config import is_url
-from risa_ray.errors import InputError
-from risa_ray.store.paths import dataset_path, has_table, require_dataset
+from risa_ray.store.paths import dataset_path, require_dataset
 from risa_ray.store.schema import TABLES
 
 _COMPUTED = dict.fromkeys(("tracks", "stays", "waits", "entries", "shown"), "*")
@@ -32,9 +30,11 @@ def open_calendar(data: str) -> duckdb.DuckDBPyConnection:
     """
     if is_url(dataset_path(data)):
         return open_dataset(data)
+    path = require_dataset(data, tuple(TABLES))
     connection = duckdb.connect()
-    for statement in statements(_snapshot(data), {}, 1, views=("macros", "store_versions")):
-        connection.execute(statement)
+    with readable(path):
+        for statement in statements(snapshot(path), {}, 1, views=("macros", "store_versions")):
+            connection.execute(statement)
     return connection
 
 
@@ -55,23 +55,17 @@ def open_scope(data: str, period: Period, raw: bool = False, earlier: bool = Fal
     """
     if is_url(dataset_path(data)):
         return open_dataset(data, raw)
-    tables = _snapshot(data)
+    path = require_dataset(data, tuple(TABLES))
+    tables = snapshot(path)
     since = date.min if earlier else period.first - _MARGIN
     wanted = {period.store_id: (since, period.until + _MARGIN)}
-    reading = _restricted(tables, plan(tables) or _all_open(tables), wanted)
     connection = duckdb.connect()
     connection.execute("SET enable_progress_bar = false")
-    for statement in statements(tables, {}, floor(tables, raw, None), reading, computed=_COMPUTED):
-        connection.execute(statement)
+    with readable(path):
+        reading = _restricted(tables, plan(tables) or _all_open(tables), wanted)
+        for statement in statements(tables, {}, floor(tables, raw, None), reading, computed=_COMPUTED):
+            connection.execute(statement)
     return connection
-
-
-def _snapshot(data: str) -> dict[str, DeltaTable]:
-    path = require_dataset(data, tuple(TABLES))
-    try:
-        return {name: DeltaTable(f"{path}/{name}") for name in TABLES if has_table(path, name)}
-    except DeltaError as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]})") from None
 
 
 def _all_open(tables: dict[str, DeltaTable]) -> Plan:

@@ -54,7 +54,7 @@ def _grid(data: ReportData) -> Figure:
         text = f"{when}: coverage {coverage} of {row['hours']} hours<br>delivered pictures {uptime}"
         return row["coverage"], f"{row['coverage'] * 100:.0f}", text
 
-    names = [data.camera_name(camera) for camera in cameras]
+    names = [escaped(data.camera_name(camera)) for camera in cameras]
     grid = [[cell(camera, d) for d in days] for camera in cameras]
     scale = {"tickformat": ".0%", "nticks": 3, "title": {"text": ""}}
     chart = heat([day(d) for d in days], names, grid, VIRIDIS, (0, 1), "coverage", scale)
