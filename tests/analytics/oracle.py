@@ -160,13 +160,17 @@ def zone_hour(world: World, k: int) -> dict[Any, Row]:
         cells[stay["zone_id"], local_hour(stay["entered_at"], world.timezone)].append(stay)
     coverage = _coverage(world, lambda t: local_hour(t, world.timezone), 360)
     keys = {*cells, *((zone, hour) for zone in world.zones for hour in coverage)}
+    moods: dict[Any, list[str]] = {}
+    for key in keys:
+        people: dict[Any, list[Row]] = defaultdict(list)
+        for stay in cells[key]:
+            people[stay["session_id"], stay["track_id"]] += stay["rows"]
+        moods[key] = [mood(valence(rows, weight)) for rows in people.values()]
+    second = _second_cells(world, moods, coverage, k)
     result = {}
     for zone_id, hour in keys:
         inside = cells[zone_id, hour]
-        people: dict[Any, list[Row]] = defaultdict(list)
-        for stay in inside:
-            people[stay["session_id"], stay["track_id"]] += stay["rows"]
-        cell = _cell([mood(valence(rows, weight)) for rows in people.values()], coverage.get(hour, 0.0), k)
+        cell = _cell(moods[zone_id, hour], coverage.get(hour, 0.0), k, second.get((zone_id, hour)))
         shown = cell["status"] in ("ok", "no_mood", "mood_suppressed")
         dwell = [stay["dwell_s"] for stay in inside]
         result[zone_id, hour] = cell | {
@@ -179,22 +183,46 @@ def zone_hour(world: World, k: int) -> dict[Any, Row]:
     return result
 
 
+def _second_cells(world: World, moods: dict[Any, list[str]], coverage: dict[datetime, float], k: int) -> dict[Any, str]:
+    """Hours of shelves that are hidden because the day's figures minus those of the other hours would tell of few."""
+    found: dict[Any, str] = {}
+    days: dict[Any, list[Any]] = defaultdict(list)
+    for zone_id, hour in moods:
+        if world.zones.get(zone_id) == "product":
+            days[zone_id, hour.astimezone(ZoneInfo(world.timezone)).date()].append((zone_id, hour))
+    for keys in days.values():
+        keys.sort(key=lambda key: key[1])
+        status = {key: _cell(moods[key], coverage.get(key[1], 0.0), k)["status"] for key in keys}
+        known = {key: sum(m != "unknown" for m in moods[key]) for key in keys}
+        for hidden, size, into in (
+            (("suppressed", "low_coverage"), {key: len(moods[key]) for key in keys}, "suppressed"),
+            (("suppressed", "low_coverage", "mood_suppressed"), known, "mood_suppressed"),
+        ):
+            few = sum(size[key] for key in keys if status[key] in hidden)
+            rest = [key for key in keys if status[key] not in hidden and size[key] >= k]
+            if 0 < few < k and rest:
+                smallest = min(rest, key=lambda key: size[key])
+                status[smallest] = found[smallest] = into
+    return found
+
+
 def local_hour(moment: datetime, timezone: str) -> datetime:
     local = moment.astimezone(ZoneInfo(timezone))
     past = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
     return moment - past
 
 
-def _cell(moods: list[str], coverage: float, k: int) -> Row:
+def _cell(moods: list[str], coverage: float, k: int, second: str | None = None) -> Row:
     names = ("positive", "neutral", "negative")
     counts = {name: moods.count(name) for name in names}
     n, people = sum(counts.values()), len(moods)
     status = "suppressed" if 0 < people < k else "low_coverage" if coverage < 0.5 else "no_mood" if n == 0 else "ok"
+    status = "suppressed" if second == "suppressed" else status
     if status in ("suppressed", "low_coverage"):
         figures = dict.fromkeys(("tracks", "with_mood", *names, "net_sentiment", "ci_low", "ci_high", "unknown_share"))
         return {**figures, "coverage": coverage, "status": status}
     p, q = counts["positive"], counts["negative"]
-    if 0 < n < k:
+    if 0 < n < k or second == "mood_suppressed":
         status = "mood_suppressed"
         hidden = dict.fromkeys((*names, "net_sentiment", "ci_low", "ci_high"))
         more = {"tracks": people, "with_mood": n, "unknown_share": 1 - n / people}

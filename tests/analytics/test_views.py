@@ -145,6 +145,25 @@ def test_few_people_are_suppressed() -> None:
     assert (cells["shelf"]["status"], cells["shelf"]["tracks"]) == ("ok", 0)
 
 
+def test_where_the_day_would_tell_of_few_people_an_hour_more_is_hidden() -> None:
+    hours = [BASE.replace(minute=0, second=0) + timedelta(hours=h) for h in range(3)]
+    frames = [watch("s1", hour + timedelta(seconds=10 * i), 10**6) for hour in hours for i in range(360)]
+    observations = [
+        row
+        for hour, people in zip(hours, (12, 11, 4), strict=True)
+        for t in range(people)
+        for row in seen([0, 1, 2, 3], f"{hour.hour}-{t}", hour, zone_ids=["door", "shelf"])
+    ]
+    connection = connect(world(observations, frames), k=10)
+    for view in ("zone_hour", "mood"):
+        cells = {(r["zone_id"], r["hour"]): r for r in rows(connection, f"{view} ORDER BY hour")}
+        assert [cells["door", hour]["status"] for hour in hours] == ["ok", "ok", "suppressed"], "no view has its day"
+        assert [cells["shelf", hour]["status"] for hour in hours] == ["ok", "suppressed", "suppressed"]
+        assert [cells["shelf", hour]["tracks"] for hour in hours] == [12, None, None]
+    (day,) = rows(connection, "product_engagement")
+    assert (day["tracks"], day["with_mood"]) == (27, 27)
+
+
 @pytest.mark.parametrize("view", ["observations", "tracks", "stays"])
 def test_single_people_need_raw(view: str) -> None:
     connection = connect(world(seen([0, 1, 2], zone_ids=["door"])), k=2)

@@ -40,16 +40,36 @@ WITH entered AS (
     FROM (FROM counted UNION ALL BY NAME SELECT store_id, camera_id, zone_id, hour, kind AS zone_kind FROM watched) c
     GROUP BY store_id, camera_id, zone_id, hour
 ), joined AS (
-    SELECT cells.*, coalesce(h.coverage, 0) AS coverage, cell_status(n, moods, coalesce(h.coverage, 0)) AS status
+    SELECT cells.*, coalesce(h.coverage, 0) AS coverage, cell_status(n, moods, coalesce(h.coverage, 0)) AS known_status
     FROM cells LEFT JOIN camera_hour h USING (store_id, camera_id, hour)
 ), timed AS (
     SELECT joined.*, timezone(coalesce(s.timezone, 'UTC'), hour) AS hour_local
     FROM joined ASOF LEFT JOIN store_versions s ON joined.store_id = s.store_id AND joined.hour >= s.valid_from
+), guarded AS (
+    -- As in zone_hour; and of moods likewise.
+    SELECT *, known_status NOT IN ('suppressed', 'low_coverage') AND n >= getvariable('k') AS told,
+        coalesce(sum(n) FILTER (known_status IN ('suppressed', 'low_coverage')) OVER day, 0) AS hidden,
+        row_number() OVER (
+            PARTITION BY store_id, camera_id, zone_id, hour_local::DATE, told ORDER BY n, hour
+        ) AS place,
+        if(zone_kind = 'product' AND told AND place = 1 AND hidden BETWEEN 1 AND getvariable('k') - 1,
+            'suppressed', known_status) AS shown_status
+    FROM timed
+    WINDOW day AS (PARTITION BY store_id, camera_id, zone_id, hour_local::DATE)
+), told AS (
+    SELECT *, coalesce(sum(moods) FILTER (shown_status NOT IN ('ok', 'no_mood')) OVER day, 0) AS hidden_moods,
+        row_number() OVER (
+            PARTITION BY store_id, camera_id, zone_id, hour_local::DATE, shown_status = 'ok' ORDER BY moods, hour
+        ) AS mood_place,
+        if(zone_kind = 'product' AND shown_status = 'ok' AND mood_place = 1
+            AND hidden_moods BETWEEN 1 AND getvariable('k') - 1, 'mood_suppressed', shown_status) AS status
+    FROM guarded
+    WINDOW day AS (PARTITION BY store_id, camera_id, zone_id, hour_local::DATE)
 ), based AS (
     -- Of cells that are shown: week by week, the baseline would tell the others.
     SELECT *, count_if(status = 'ok') OVER earlier AS weeks, sum(if(status = 'ok', moods, 0)) OVER earlier AS base_n,
         sum(if(status = 'ok', p, 0)) OVER earlier AS base_p, sum(if(status = 'ok', q, 0)) OVER earlier AS base_q
-    FROM timed
+    FROM told
     WINDOW earlier AS (
         PARTITION BY store_id, camera_id, zone_id, isodow(hour_local), hour(hour_local) ORDER BY hour_local
         RANGE BETWEEN UNBOUNDED PRECEDING AND INTERVAL 1 DAY PRECEDING

@@ -26,15 +26,29 @@ WITH entered AS (
     GROUP BY store_id, camera_id, zone_id, hour
 ), joined AS (
     SELECT cells.*, coalesce(h.coverage, 0) AS coverage,
-        replace(cell_status(n, n, coalesce(h.coverage, 0)), 'no_mood', 'ok') AS status, status = 'ok' AS shown
+        replace(cell_status(n, n, coalesce(h.coverage, 0)), 'no_mood', 'ok') AS known_status
     FROM cells LEFT JOIN camera_hour h USING (store_id, camera_id, hour)
+), timed AS (
+    SELECT joined.*, timezone(coalesce(s.timezone, 'UTC'), hour) AS hour_local
+    FROM joined ASOF LEFT JOIN store_versions s ON joined.store_id = s.store_id AND joined.hour >= s.valid_from
+), guarded AS (
+    -- `product_engagement` has the day: the smallest hour goes with hidden ones of few people, which the rest would tell.
+    SELECT *, coalesce(sum(n) FILTER (known_status <> 'ok') OVER day, 0) AS hidden,
+        row_number() OVER (day_and_shown ORDER BY n, hour) AS place,
+        if(zone_kind = 'product' AND known_status = 'ok' AND n >= getvariable('k') AND place = 1
+            AND hidden BETWEEN 1 AND getvariable('k') - 1, 'suppressed', known_status) AS status,
+        status = 'ok' AS shown
+    FROM timed
+    WINDOW day AS (PARTITION BY store_id, camera_id, zone_id, hour_local::DATE),
+        day_and_shown AS (
+            PARTITION BY store_id, camera_id, zone_id, hour_local::DATE, known_status = 'ok' AND n >= getvariable('k')
+        )
 )
-SELECT joined.store_id, camera_id, zone_id, zone_kind, hour,
-    timezone(coalesce(s.timezone, 'UTC'), hour) AS hour_local,
+SELECT store_id, camera_id, zone_id, zone_kind, hour, hour_local,
     if(shown, n, NULL) AS tracks,
     if(shown, all_stays, NULL) AS stays,
     if(shown, mean_s, NULL) AS dwell_s_mean,
     if(shown, median_s, NULL) AS dwell_s_median,
     if(shown, total_s, NULL) AS dwell_s_total,
     coverage, status
-FROM joined ASOF LEFT JOIN store_versions s ON joined.store_id = s.store_id AND joined.hour >= s.valid_from;
+FROM guarded;
