@@ -260,23 +260,29 @@ def query(
     raw: Annotated[bool, typer.Option("--raw", help="The tables themselves: single people, no k-floor.")] = False,
     format_: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = "table",
     out: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="ID", help="Read this store alone: sooner on a live chain.")
+    ] = None,
 ) -> None:
-    """Ask the store in SQL."""
+    """Ask the dataset in SQL."""
     from risa_ray.analytics.query import print_result, run_query
 
     text = sys.stdin.read() if sql == "-" else sql
-    print_result(run_query(data or "data", text, raw=raw), format_, out)
+    print_result(run_query(data or "data", text, raw=raw, store=store), format_, out)
 
 
 @app.command()
 def sql(
     data: Data = None,
     raw: Annotated[bool, typer.Option("--raw", help="The tables themselves: single people, no k-floor.")] = False,
+    store: Annotated[
+        str | None, typer.Option(metavar="ID", help="Read this store alone: sooner on a live chain.")
+    ] = None,
 ) -> None:
     """Print an init script for the duckdb shell: risa sql > init.sql; duckdb -init init.sql."""
     from risa_ray.analytics.query import init_script
 
-    print(init_script(data or "data", raw=raw))
+    print(init_script(data or "data", raw=raw, store=store))
 
 
 @app.command()

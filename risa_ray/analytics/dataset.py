@@ -84,7 +84,9 @@ _SQL_TYPES = {
 }
 
 
-def open_dataset(data: str | os.PathLike[str], raw: bool = False, k: int | None = None) -> duckdb.DuckDBPyConnection:
+def open_dataset(
+    data: str | os.PathLike[str], raw: bool = False, k: int | None = None, store: str | None = None
+) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB connection with every table and view, as of now; what is written later does not show.
 
     Args:
@@ -92,10 +94,13 @@ def open_dataset(data: str | os.PathLike[str], raw: bool = False, k: int | None 
         raw: show single people and cells of any size. Without it `observations`, `tracks` and `stays` refuse while
             k > 1, and cells of fewer than k people are `suppressed`.
         k: another floor than the dataset's own (its `privacy` table, 10 where it has none).
+        store: read the rows of this store alone. Views answer the same for it, and sooner: the last two days are
+            computed with every question, and otherwise for all stores.
 
     Raises:
-        InputError: there is no RISA dataset, a file is broken that is needed to open it, or k is below 1. Files of
-            observations and frames are read by the query that needs them: a broken one is a `duckdb.Error` there.
+        InputError: there is no RISA dataset or no such store, a file is broken that is needed to open it, or k is below
+            1. Files of observations and frames are read by the query that needs them: a broken one is a `duckdb.Error`
+            there.
     """
     path = require_dataset(os.fspath(data), tuple(TABLES))
     tables = snapshot(path)
@@ -103,12 +108,13 @@ def open_dataset(data: str | os.PathLike[str], raw: bool = False, k: int | None 
     sources = {}
     with readable(path):
         reading = plan(tables)
+        _check_store(tables, store)
         if is_url(path):
             # Through pyarrow, object stores need no DuckDB extension, and the credentials are those of the writer.
-            for name, dataset in _arrow_datasets(tables, reading):
+            for name, dataset in _arrow_datasets(tables, reading, store):
                 connection.register(f"arrow_{name}", dataset)
                 sources[name] = f"arrow_{name}"
-        for statement in statements(tables, sources, floor(tables, raw, k), reading):
+        for statement in statements(tables, sources, floor(tables, raw, k), reading, store=store):
             connection.execute(statement)
     return connection
 
@@ -127,24 +133,40 @@ def readable(path: str) -> Iterator[None]:
         raise InputError(f"{redact(path)}: cannot be read ({reason}); `risa verify` tells more") from None
 
 
-def _arrow_datasets(tables: Mapping[str, DeltaTable], reading: Plan | None) -> Iterator[tuple[str, Any]]:
+def _arrow_datasets(
+    tables: Mapping[str, DeltaTable], reading: Plan | None, store: str | None
+) -> Iterator[tuple[str, Any]]:
     """Relation -> its rows, of those that have any."""
     from pyarrow.dataset import FileSystemDataset
 
-    for name, table in tables.items():
-        if table.file_uris():
-            yield name, arrow_dataset(table)
-    if reading is None:
-        return
-    for name, uris in reading.uris.items():
-        whole: Any = arrow_dataset(tables[_PARTS.get(name, name)]) if uris else None
-        if whole is not None:
+    files = {name: snapshot_files(table) for name, table in tables.items()} | dict(reading.uris if reading else {})
+    for name, listed in files.items():
+        table = _PARTS.get(name, name)
+        if uris := _of_store(table, listed, store):
+            whole: Any = arrow_dataset(tables[table])
             wanted = {uri.rsplit("/", 1)[-1] for uri in uris}
             fragments = [f for f in whole.get_fragments() if f.path.rsplit("/", 1)[-1] in wanted]
             yield name, FileSystemDataset(fragments, whole.schema, whole.format, whole.filesystem)
 
 
-def init_script(data: str | os.PathLike[str], raw: bool = False, k: int | None = None) -> str:
+def _check_store(tables: Mapping[str, DeltaTable], store: str | None) -> None:
+    if store is None:
+        return
+    known = {str(row["store_id"]) for row in read_rows(tables["stores"]).to_pylist()} if "stores" in tables else set()
+    for name in ("frames", "observations"):
+        if name in tables:
+            known |= {str(partition["store_id"]) for partition in tables[name].partitions()}
+    if store not in known:
+        raise InputError(f"there is no store {store}; there is {', '.join(sorted(known)) or 'none yet'}")
+
+
+def _of_store(table: str, uris: Sequence[str], store: str | None) -> list[str]:
+    """The files with rows of a store; those of small tables are all kept."""
+    # Identifiers are never quoted in a path.
+    return [uri for uri in uris if store is None or table not in PARTITIONED or f"/store_id={store}/" in uri]
+
+
+def init_script(data: str | os.PathLike[str], raw: bool = False, k: int | None = None, store: str | None = None) -> str:
     """The same snapshot and views as SQL, for `duckdb -init FILE`.
 
     Raises:
@@ -154,7 +176,8 @@ def init_script(data: str | os.PathLike[str], raw: bool = False, k: int | None =
     tables = snapshot(path)
     first = ["INSTALL httpfs", "LOAD httpfs"] if is_url(path) else []
     with readable(path):
-        made = list(statements(tables, {}, floor(tables, raw, k), plan(tables)))
+        _check_store(tables, store)
+        made = list(statements(tables, {}, floor(tables, raw, k), plan(tables), store=store))
     return "".join(f"{s.strip()};\n" for s in [*first, *made])
 
 
@@ -194,6 +217,7 @@ def statements(
     reading: Plan | None = None,
     views: Sequence[str] = VIEWS,
     computed: Mapping[str, str] | None = None,
+    store: str | None = None,
 ) -> Iterator[str]:
     """Everything from an empty database to the finished views.
 
@@ -203,6 +227,7 @@ def statements(
         reading: which days are read from `closed_tracks`; None: every day is computed from its observations.
         views: those to make.
         computed: views of `people` -> the columns of a table to compute in their place, for who reads them often.
+        store: read its files alone.
     """
     yield "SET TimeZone = 'UTC'"
     # A file never changes once it is written.
@@ -218,13 +243,14 @@ def statements(
         if name == "closed_tracks":
             uris = reading.uris[name] if reading else []
         target = f"people.{name}" if name in ("observations", "closed_tracks") else name
-        yield from _relation(made, name, target, name, uris, sources.get(name), whole)
+        yield from _relation(made, name, target, name, _of_store(name, uris, store), sources.get(name), whole)
     for name, table in _PARTS.items():
         if reading is None:
             parent = table if table == "frames" else f"people.{table}"
             yield from made.take(f"CREATE VIEW people.{name} AS FROM {parent}")
         else:
-            yield from _relation(made, name, f"people.{name}", table, reading.uris[name], sources.get(name), whole)
+            uris = _of_store(table, reading.uris[name], store)
+            yield from _relation(made, name, f"people.{name}", table, uris, sources.get(name), whole)
     for view in views:
         for sql in _split(files("risa_ray.analytics").joinpath(f"views/{view}.sql").read_text(encoding="utf-8")):
             yield from made.take(sql)

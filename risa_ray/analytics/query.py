@@ -29,17 +29,19 @@ Format = Literal["table", "csv", "json", "parquet"]
 FORMATS: tuple[Format, ...] = ("table", "csv", "json", "parquet")
 
 
-def run_query(data: str | os.PathLike[str], sql: str, raw: bool = False, k: int | None = None) -> pa.Table:
+def run_query(
+    data: str | os.PathLike[str], sql: str, raw: bool = False, k: int | None = None, store: str | None = None
+) -> pa.Table:
     """The answer to one SQL query on a snapshot of a dataset. What the SQL changes is gone with the connection.
 
     Args:
-        data, raw, k: as of `open_dataset`.
+        data, raw, k, store: as of `open_dataset`.
         sql: one or more statements; the last one answers.
 
     Raises:
         InputError: one line: there is no dataset, the SQL is wrong, or it asks for single people without `raw`.
     """
-    connection = open_dataset(data, raw, k)
+    connection = open_dataset(data, raw, k, store)
     try:
         answer = connection.sql(sql)
         rows: pa.Table | None = None if answer is None else answer.to_arrow_table()
