@@ -30,7 +30,7 @@ def compact(data: Data = None) -> None:
 
     path = require_dataset(data or "data", tuple(TABLES))
     began = time.perf_counter()
-    closed = close_days(path)
+    closed = close_days(path, workers=2)
     if closed.days:
         rate = closed.observations / (time.perf_counter() - began)
         print(f"closed: {closed.days} days, {closed.tracks:,} tracks, {rate:,.0f} observations/s")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -21,6 +25,9 @@ from risa_ray.store.errors import StoreError
 from risa_ray.store.paths import dataset_path, has_table
 from risa_ray.store.schema import CLOSED_TRACKS, TABLES
 from risa_ray.store.table import Table
+
+_Run = tuple[str, date, date]
+"""A store, and the first and the last of some of its days."""
 
 BATCH_ROWS = 2_000_000
 """Observations that are worked on at a time."""
@@ -76,7 +83,9 @@ class Closed:
         return Closed(self.days + other.days, self.tracks + other.tracks, self.observations + other.observations)
 
 
-def close_days(data: str, seal_before: date | None = None, clock: Callable[[], float] = time.time) -> Closed:
+def close_days(
+    data: str, seal_before: date | None = None, clock: Callable[[], float] = time.time, workers: int = 1
+) -> Closed:
     """Write the tracks of every day that is over and not closed as it stands, so that views need not compute them.
 
     A day is over when the UTC day after it is, too: a track may go on past midnight. Safe beside writers and readers: a
@@ -86,6 +95,7 @@ def close_days(data: str, seal_before: date | None = None, clock: Callable[[], f
         data: path or URL of the dataset.
         seal_before: days before this one are sealed: they go on to hold when their observations are deleted.
         clock: Unix seconds.
+        workers: batches of days computed side by side, a gigabyte of memory and a share of the cores each.
 
     Raises:
         StoreError: a table cannot be read or written, or days could not be closed; the others are.
@@ -109,18 +119,27 @@ def close_days(data: str, seal_before: date | None = None, clock: Callable[[], f
             due.append(day)
     done = Closed()
     failed: list[StoreError] = []
-    for store, first, last in _batches(sorted(due), observations):
-        # What a sealed day has is not closed again, where only its end still has observations.
-        kept = [uri for day, part in partitions(target.delta).items() for uri in part.files if _sealed(records, day)]
-        context = {name: table for name, table in tables.items() if name not in ("observations", "frames")}
-        days = _Days(context, observations, frames, [uri for uri in kept if f"store_id={store}/" in uri])
-        try:
-            done += _close(target, days, current, (store, first, last), seal_before, today)
-        except (duckdb.Error, StoreError) as error:
-            # The other days do not wait for it.
-            reason = " ".join(str(error).split())[:200]
-            failed.append(StoreError(f"{redact(path)}: {store} from {first} to {last} cannot be closed ({reason})"))
-            target.refresh()
+    # What a sealed day has is not closed again, where only its end still has observations.
+    kept = [uri for day, part in partitions(target.delta).items() for uri in part.files if _sealed(records, day)]
+    context = {name: table for name, table in tables.items() if name not in ("observations", "frames")}
+    days = _Days(context, observations, frames, kept, max(1, len(os.sched_getaffinity(0)) // workers))
+    pool = ThreadPoolExecutor(workers)
+    try:
+        compute = partial(_compute, days, current, seal_before=seal_before, today=today)
+        for (store, first, last), future in _ahead(pool, workers, compute, _batches(sorted(due), observations)):
+            try:
+                closed = future.result()
+                if closed is not None:
+                    target.replace(closed.rows, closed.partition)
+                    done += closed.done
+            except (duckdb.Error, StoreError) as error:
+                # The other days do not wait for it.
+                reason = " ".join(str(error).split())[:200]
+                failed.append(StoreError(f"{redact(path)}: {store} from {first} to {last} cannot be closed ({reason})"))
+                target.refresh()
+    finally:
+        # Whoever interrupts does not wait for what is being computed.
+        pool.shutdown(wait=False, cancel_futures=True)
     if failed:
         more = f"; and so {len(failed) - 1} more" if len(failed) > 1 else ""
         raise StoreError(f"{failed[0]}{more}")
@@ -129,12 +148,22 @@ def close_days(data: str, seal_before: date | None = None, clock: Callable[[], f
 
 @dataclass(frozen=True, slots=True)
 class _Days:
-    """What days are computed from; `sealed` are the files of the store's sealed days."""
+    """What days are computed from, and on how many threads; `sealed` are the files of sealed days."""
 
     context: Mapping[str, DeltaTable]
     observations: Mapping[Day, Partition]
     frames: Mapping[Day, Partition]
     sealed: list[str]
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Rows to put in the place of partitions, which a SQL condition names."""
+
+    rows: pa.Table
+    partition: str
+    done: Closed
 
 
 def _sealed(records: Mapping[Day, dict[str, Any]], day: Day) -> bool:
@@ -147,7 +176,7 @@ def _dates(column: Any) -> list[date]:
     return found
 
 
-def _batches(days: Iterable[Day], observations: Mapping[Day, Partition]) -> Iterator[tuple[str, date, date]]:
+def _batches(days: Iterable[Day], observations: Mapping[Day, Partition]) -> Iterator[_Run]:
     """Runs of days of one store: (store, first, last)."""
     batch: list[Day] = []
     rows = 0
@@ -162,14 +191,22 @@ def _batches(days: Iterable[Day], observations: Mapping[Day, Partition]) -> Iter
         yield batch[0][0], batch[0][1], batch[-1][1]
 
 
-def _close(
-    target: Table,
-    days_of: _Days,
-    current: Fingerprints,
-    batch: tuple[str, date, date],
-    seal_before: date | None,
-    today: date,
-) -> Closed:
+def _ahead(
+    pool: ThreadPoolExecutor, count: int, work: Callable[[_Run], _Batch | None], items: Iterable[_Run]
+) -> Iterator[tuple[_Run, Future[_Batch | None]]]:
+    """Each item with its work, in order, while the work of as many more goes on."""
+    waiting: deque[tuple[_Run, Future[_Batch | None]]] = deque()
+    for item in items:
+        waiting.append((item, pool.submit(work, item)))
+        if len(waiting) > count:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _compute(
+    days_of: _Days, current: Fingerprints, batch: _Run, *, seal_before: date | None, today: date
+) -> _Batch | None:
+    """The tracks that began on the days of a batch; None where each has one that is not over."""
     store, first, last = batch
     observations = days_of.observations
     until = last + ONE_DAY
@@ -178,7 +215,8 @@ def _close(
         read = [(store, first + i * ONE_DAY) for i in range(-1, (until - first).days + 1)]
         rows, crossed = _tracks(days_of, [d for d in read if d in observations], first, last)
         begins, ends = _dates(rows["date"]), _dates(rows["last_seen"])
-        if until not in ends or until >= today - ONE_DAY or (store, until + ONE_DAY) not in observations:
+        after = observations.get((store, until + ONE_DAY))
+        if until >= today - ONE_DAY or after is None or not _go_on(rows, until, after):
             break
         until += ONE_DAY
     # A track that is not over yet keeps its day open.
@@ -189,7 +227,7 @@ def _close(
         through[begun] = max(through[begun], end)
     closed = [day for day in days if day not in still]
     if not closed:
-        return Closed()
+        return None
     rows = rows.filter(pc.is_in(rows["date"], pa.array(closed, pa.date32())))
     marks = []
     for day in closed:
@@ -199,8 +237,20 @@ def _close(
     listed = ", ".join(f"DATE '{day}'" for day in closed)
     # Identifiers hold no quotes.
     where = f"store_id = '{store}' AND date IN ({listed})"
-    target.replace(pa.concat_tables([pa.Table.from_pylist(marks, schema=CLOSED_TRACKS), rows]), where)
-    return Closed(len(closed), rows.num_rows, sum(observations[store, day].rows for day in closed))
+    done = Closed(len(closed), rows.num_rows, sum(observations[store, day].rows for day in closed))
+    return _Batch(pa.concat_tables([pa.Table.from_pylist(marks, schema=CLOSED_TRACKS), rows]), where, done)
+
+
+def _go_on(rows: pa.Table, until: date, after: Partition) -> bool:
+    """Whether a track that was seen on the last day read was seen on the day after it, too."""
+    ends: Any = pc.cast(rows["last_seen"], pa.date32())
+    late = rows.filter(pc.equal(ends, pa.scalar(until))).select(["session_id", "track_id"])
+    if not late.num_rows:
+        return False
+    with duckdb.connect() as connection:
+        connection.register("late", late)
+        sql = "FROM read_parquet($uris) SEMI JOIN late USING (session_id, track_id) LIMIT 1"
+        return bool(connection.sql(sql, params={"uris": [*after.files]}).fetchall())
 
 
 def _tracks(days_of: _Days, days: list[Day], first: date, last: date) -> tuple[pa.Table, set[date]]:
@@ -211,9 +261,10 @@ def _tracks(days_of: _Days, days: list[Day], first: date, last: date) -> tuple[p
         "open_observations": [uri for day in days for uri in days_of.observations[day].files],
         "open_frames": [uri for day in sorted(near) if day in days_of.frames for uri in days_of.frames[day].files],
         "closed_tracks": [],
-        "crossing_tracks": days_of.sealed,
+        "crossing_tracks": [uri for uri in days_of.sealed if f"store_id={days[0][0]}/" in uri],
     }
     with duckdb.connect() as connection:
+        connection.execute(f"SET threads = {days_of.threads}")
         reading = Plan(frozenset(), frozenset(days), uris=uris)
         for statement in statements(days_of.context, {}, 1, reading, DEFINING, _COMPUTED):
             connection.execute(statement)

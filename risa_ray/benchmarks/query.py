@@ -115,7 +115,7 @@ def describe(result: dict[str, Any]) -> str:
 def _compacted(data: str, progress: Callable[[str], None]) -> dict[str, Any]:
     """As `risa compact` does it."""
     began = time.perf_counter()
-    closed = close_days(data)
+    closed = close_days(data, workers=2)
     closing = time.perf_counter() - began
     progress(f"closed {closed.days} days in {closing:.1f} s")
     done = {name: (upkeep.rows, seconds) for name, upkeep, seconds in sort_days(data)}

@@ -192,21 +192,23 @@ def _rewrite(table: Table, choose: Choose, workers: int) -> Upkeep:
 
     done = Upkeep()
     waiting: deque[tuple[Partition, Future[Rewritten | None]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for partition, entries in sorted(partition_files(table).items()):
-                waiting.append((partition, pool.submit(prepare, entries)))
-                if len(waiting) > workers:
-                    done += _committed(table, prepare, *waiting.popleft())
-            while waiting:
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for partition, entries in sorted(partition_files(table).items()):
+            waiting.append((partition, pool.submit(prepare, entries)))
+            if len(waiting) > workers:
                 done += _committed(table, prepare, *waiting.popleft())
-        finally:
-            # After an error, or Ctrl-C. Not what was being committed: it may be durable.
-            for _, future in waiting:
-                if not future.cancel():
-                    with suppress(Exception):
-                        if made := future.result():
-                            made.discard()
+        while waiting:
+            done += _committed(table, prepare, *waiting.popleft())
+    finally:
+        # After an error, or Ctrl-C, which does not wait for what is being prepared: the vacuum deletes that. What was
+        # being committed is left alone: it may be durable.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for _, future in waiting:
+            if future.done() and not future.cancelled():
+                with suppress(Exception):
+                    if made := future.result():
+                        made.discard()
     return done
 
 
