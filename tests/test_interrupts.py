@@ -23,7 +23,7 @@ with ended_by_interrupt():
 def test_a_simulation_leaves_nothing_behind(tmp_path: Path) -> None:
     words = ("simulate", "--stores", "1", "--days", "600", "--start", "2010-01-01", "--visits-per-hour", "1")
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{HEARS}from risa_ray.cli import main; main()", *words, "--data", str(tmp_path / "data")],
+        [sys.executable, "-c", f"{HEARS}from risa_ray.cli import main; main()", *words, f"--data={tmp_path / 'data'}"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
