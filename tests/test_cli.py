@@ -117,15 +117,15 @@ def test_stream_query_and_sql_on_a_file(clip: Path, tmp_path: Path, risa: Comman
 
 def _start(clip: Path, data: Path) -> subprocess.Popen[str]:
     """A stream slow enough to be interrupted; returns once rows are in the store."""
-    process = subprocess.Popen(
+    child = subprocess.Popen(
         [sys.executable, "-m", "risa_ray.cli", "stream", str(clip), "--data", str(data), "--min-face-size", "20"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while process.poll() is None:
+    while child.poll() is None:
         if (data / "observations").is_dir() and list((data / "observations").rglob("*.parquet")):
-            return process
+            return child
         time.sleep(0.05)
-    raise AssertionError(f"ended before it could be interrupted: {process.communicate()}")
+    raise AssertionError(f"ended before it could be interrupted: {child.communicate()}")
 
 
 @pytest.fixture(scope="module")
@@ -142,11 +142,11 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [signal.SIGKILL, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGINT))],
 )
 def test_an_interrupted_file_resumes_without_loss_or_doubles(number: int, long_clip: Path, tmp_path: Path) -> None:
-    process = _start(long_clip, tmp_path)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=120)
+    child = _start(long_clip, tmp_path)
+    child.send_signal(number)
+    out, err = child.communicate(timeout=120)
     if number != signal.SIGKILL:
-        assert process.returncode == 0, err
+        assert child.returncode == 0, err
         assert "the same command goes on" in out
         assert rows(tmp_path, "SELECT sum(analysed) FROM frames")[0][0] == _rows_of_last_frame(tmp_path) + 1
     again = process("stream", long_clip, "--data", tmp_path, "--min-face-size", "20")
