@@ -74,7 +74,8 @@ def submit(dashboard: str, job: str, *arguments: str, wait: bool = True) -> subp
 def config_file(folder: Path, source: str) -> Path:
     path = folder / "chain.yaml"
     path.write_text(
-        f"data: {folder / 'data'}\nstores:\n  - id: s\n    cameras:\n"
+        # The clip is of a day long ago.
+        f"data: {folder / 'data'}\nprivacy: {{retention: {{observations: null}}}}\nstores:\n  - id: s\n    cameras:\n"
         f"      - {{id: cam, source: '{source}', detector: haar, min_face_size: 30}}\n"
     )
     return path
