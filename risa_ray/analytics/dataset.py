@@ -68,6 +68,9 @@ VIEWS = (
 )
 """The files under views/, each after those it builds on."""
 
+FIGURES = VIEWS[VIEWS.index("stays") + 1 :]
+"""The views that show figures, and no single people."""
+
 _PARTS = {"open_observations": "observations", "open_frames": "frames", "crossing_tracks": "closed_tracks"}
 """Relations that hold some days of a table, as the plan has it."""
 

@@ -24,18 +24,21 @@ def write_page(
 
     Args:
         out: the HTML file; its folder must exist.
-        template: with `$name` for each text and piece of markup, and `$head`, `$tail`: the style that pages share, and
-            the script that draws each chart into the element with its id.
-        texts: escaped here.
+        template: begins with `$head`, what all pages share up to their style, and goes on with more style; `$name` for
+            each text and piece of markup; `$tail`: the script that draws each chart into the element with its id.
+        texts: escaped here; `title` is the page's.
         markup: HTML whose texts are escaped already.
         charts: element id -> plotly figure; `var:--name` in it is that variable of the style sheet.
 
     Raises:
         InputError: the file cannot be written.
     """
+    head = Template((_HERE / "page_head.html").read_text(encoding="utf-8")).substitute(
+        title=escape(texts["title"]), style=(_HERE / "page.css").read_text(encoding="utf-8")
+    )
     html = Template(template.read_text(encoding="utf-8")).substitute(
         {name: escape(value) for name, value in texts.items()},
-        head=(_HERE / "page.css").read_text(encoding="utf-8"),
+        head=head,
         tail=f"<script>{get_plotlyjs()}</script>\n"
         f'<script type="application/json" id="charts">{_json(charts)}</script>\n'
         f"<script>\n{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>",

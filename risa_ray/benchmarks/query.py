@@ -20,27 +20,13 @@ from deltalake import DeltaTable
 from risa_ray.analytics import open_dataset
 from risa_ray.analytics.closed import partitions
 from risa_ray.analytics.closing import close_days
+from risa_ray.analytics.dataset import FIGURES
 from risa_ray.analytics.simulate import simulate
 from risa_ray.benchmarks.machine import machine
 from risa_ray.errors import InputError
 from risa_ray.store.maintenance import sort_days
 from risa_ray.store.paths import dataset_path, has_table
 
-VIEWS = (
-    "camera_hour",
-    "mood_by_minute",
-    "zone_hour",
-    "mood",
-    "footfall",
-    "product_engagement",
-    "operations",
-    "service_interactions",
-    "journey",
-    "journey_ladder",
-    "content_response",
-    "next_products",
-    "track_splits",
-)
 START = date(2026, 3, 10)
 _LOCAL = ("hour_local", "minute_local", "day")
 
@@ -100,7 +86,7 @@ def describe(result: dict[str, Any]) -> str:
         f"{month['observations']:,} observations; opened in {month['open_s']:.2f} s; peak {month['peak_mib']:,.0f} MiB",
         f"{'seconds':22s} {'store, day':>10s} {'all':>7s}   one day alone: {'naive':>7s} {'ours':>7s}",
     ]
-    for view in VIEWS:
+    for view in FIGURES:
         one, everything = month["one_store_day_s"][view], month["everything_s"][view]
         slow, fast = naive["one_store_day_s"][view], ours["one_store_day_s"][view]
         lines.append(f"{view:22s} {one:10.3f} {everything:7.2f} {'':16s} {slow:7.2f} {fast:7.3f}")
@@ -155,11 +141,11 @@ def _ask(data: str, store: str, day: date, repeats: int) -> dict[str, Any]:
     began = time.perf_counter()
     connection = open_dataset(data)
     opened = time.perf_counter() - began
-    everything = {view: _seconds(partial(_run, connection, f"FROM {view}")) for view in VIEWS}
+    everything = {view: _seconds(partial(_run, connection, f"FROM {view}")) for view in FIGURES}
     connection.execute(f"SET VARIABLE since = DATE '{day}'")
     connection.execute(f"SET VARIABLE until = DATE '{day}' + 1")
     one = {}
-    for view in VIEWS:
+    for view in FIGURES:
         columns = connection.sql(f"FROM {view} LIMIT 0").columns
         local: Sequence[str] = [c for c in _LOCAL if c in columns]
         when = f" AND {local[0]}::DATE = DATE '{day}'" if local else ""

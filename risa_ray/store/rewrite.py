@@ -130,7 +130,8 @@ def rewrite(table: Table, old: Sequence[Entry]) -> Rewritten:
                 done.new.append(writer.close())
         if writer.rows:
             done.new.append(writer.close())
-        if written != (expected := sum(entry["num_records"] for entry in old)):
+        known = [entry["num_records"] for entry in old]
+        if None not in known and written != (expected := sum(known)):
             raise OSError(f"{written:,} rows were read where the log has {expected:,}")
     except BaseException:
         writer.abandon()

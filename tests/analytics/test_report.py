@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -31,6 +32,7 @@ from risa_ray.analytics.simulate import simulate
 from risa_ray.cli import app
 from risa_ray.errors import InputError
 from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TABLES
+from risa_ray.store.table import Table
 
 FIRST, LAST = date(2026, 11, 14), date(2026, 11, 15)
 STAFF = "Staff & <only>"
@@ -369,6 +371,19 @@ def test_raw_tables_have_single_people(quiet: str, tmp_path: Path) -> None:
     people = open_dataset(quiet, raw=True).execute("SELECT count(*) FROM tracks").fetchall()[0][0]
     assert csv.read_csv(out / "tracks.csv").num_rows == people > 0
     assert csv.read_csv(out / "stays.csv").num_rows > 0
+
+
+def test_a_floor_of_one_alone_exports_no_single_people(quiet: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(quiet, data)
+    shutil.rmtree(data / "privacy", ignore_errors=True)
+    row = {"chain": "c", "k": 1, "valid_from": datetime(2026, 1, 1, tzinfo=UTC)}
+    Table(str(data), "privacy").commit(pa.Table.from_pylist([row], schema=TABLES["privacy"]), {})
+    out = tmp_path / "tables"
+    done = CliRunner().invoke(app, ["report", "--data", str(data), "--format", "csv", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert (out / "mood.csv").exists()
+    assert not {"tracks", "stays"} & {file.stem for file in out.iterdir()}
 
 
 @CHROMIUM

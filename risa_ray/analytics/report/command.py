@@ -49,7 +49,7 @@ def run(
                 build_report(read_report(connection, period), target)
                 what = f"{target.stat().st_size / 1e6:.1f} MB"
             else:
-                rows = export(connection, period, target, format)
+                rows = export(connection, period, target, format, people=raw)
                 what = f"{len(rows)} files, {sum(rows.values()):,} rows"
     except duckdb.Error as error:
         reason = " ".join(str(error).split())[:200]

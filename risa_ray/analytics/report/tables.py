@@ -15,15 +15,20 @@ SINGLE_PEOPLE = ("tracks", "stays")
 
 
 def export(
-    connection: duckdb.DuckDBPyConnection, period: Period, folder: Path, format: Literal["csv", "parquet"]
+    connection: duckdb.DuckDBPyConnection,
+    period: Period,
+    folder: Path,
+    format: Literal["csv", "parquet"],
+    people: bool = False,
 ) -> dict[str, int]:
     """Write a file per view, with the rows of the store and the period.
 
     Args:
-        connection: of `open_scope`. Single people are written only where it is raw.
+        connection: of `open_scope`.
         period: as `choose_period` found it.
         folder: made if it is missing; files of these names in it are replaced.
         format: how to write.
+        people: write the views of single people, too. A floor of 1 alone does not: that takes a switch of its own.
 
     Returns:
         View -> rows.
@@ -31,8 +36,7 @@ def export(
     Raises:
         InputError: a file cannot be written.
     """
-    (k,) = connection.execute("SELECT getvariable('k')").fetchall()[0]
-    views = [view for view in DATED if k == 1 or view not in SINGLE_PEOPLE]
+    views = [view for view in DATED if people or view not in SINGLE_PEOPLE]
     make_folder(folder)
     rows = {}
     for view in views:
