@@ -97,6 +97,7 @@ class CameraConfig(Model):
 
     `source` is a video or picture file, a folder of pictures, a URL (rtsp, http), `usb:0` or `usb:/dev/video0`, or
     `demo:front` and `demo:side`. `policy` defaults to `every_frame` for files and `freshest` for live sources.
+    `credentials_env` names an environment variable that holds `user:password` for the URL.
     """
 
     id: Identifier
@@ -105,6 +106,11 @@ class CameraConfig(Model):
     sampling_fps: float | None = Field(default=None, gt=0, le=240, description="None: every frame of the source")
     policy: Policy | None = None
     max_staleness_s: float = Field(default=0.5, gt=0)
+    stall_timeout_s: float = Field(
+        default=5, gt=0, le=600, description="without a picture for so long a camera is stalled, for twice as long lost"
+    )
+    transport: Literal["tcp", "udp"] = Field(default="tcp", description="of RTSP; udp loses packets, never waits")
+    credentials_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     detector: Detector = "mtcnn"
     min_face_size: int = Field(default=40, ge=12, description="in pixels of the analysed picture")
     detect_every: int = Field(default=1, ge=1, description="frames from one full detection to the next, at most")
@@ -154,7 +160,10 @@ class StoreConfig(Model):
 class PipelineConfig(Model):
     """How the work is spread over the cluster."""
 
-    analyzers: int = Field(default=1, ge=1)
+    analyzers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default=1, description="auto: as many as the cluster's nodes can take, also when nodes join or leave"
+    )
+    analyzer_timeout_s: float = Field(default=60, gt=0, description="a batch that takes longer hangs: a new process")
     gpus_per_analyzer: float = Field(default=0, ge=0)
     cpus_per_analyzer: float = Field(default=1, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"

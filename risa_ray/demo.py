@@ -94,7 +94,7 @@ def run_demo(data: str | None, seconds: float, out: Path | None, events: str | N
         console.print(str(connection.sql(sql)).rstrip(), markup=False, highlight=False)
     _, camera = next(config.cameras())
     status = report.readers.get(camera.id)
-    session_id = (status.session_id if status else None) or ""
+    session_id = status.session.session_id if status and status.session else ""
     page = out or Path(config.data) / "demo.html"
     still, commands = _still(connection, camera, session_id), _next_commands(data)
     build_demo_page(connection, still, camera.zones, camera.id, page, commands)

@@ -17,3 +17,7 @@ class RunError(Exception):
 
 class BrokenSourceError(Exception):
     """A source that broke off while it was read: what came before it is kept."""
+
+
+class AccessRefusedError(BrokenSourceError):
+    """A camera refused the credentials. To ask again soon is unwise: many cameras lock an account after a few tries."""

@@ -24,7 +24,7 @@ from risa_ray.store import runs
 from risa_ray.store.errors import StoreError
 from risa_ray.store.maintenance import compact
 from risa_ray.store.writer import SessionInfo, Writer
-from risa_ray.streaming.cluster import analyzers_per_node, check_resources
+from risa_ray.streaming.cluster import analyzer_count, analyzers_per_node, check_resources
 from risa_ray.streaming.driver import open_run
 
 log = logging.getLogger("risa")
@@ -169,7 +169,7 @@ def _results(config: ChainConfig, tasks: list[FileTask]) -> Iterator[Chunk | Fil
         FileWorker,
         batch_size=1,
         fn_constructor_args=(pipeline, analyzers_per_node(pipeline)),
-        compute=ray.data.ActorPoolStrategy(size=pipeline.analyzers),
+        compute=ray.data.ActorPoolStrategy(size=analyzer_count(pipeline)),
         num_cpus=pipeline.cpus_per_analyzer,
         num_gpus=pipeline.gpus_per_analyzer,
     )

@@ -52,7 +52,7 @@ def bench_memory(frames: int, detector: str) -> dict[str, Any]:
 
 
 def _resident(snapshot: Snapshot) -> dict[str, float]:
-    actors = {"committer": snapshot.committer.resident_mb}
-    actors |= {f"reader {i}": s.resident_mb for i, s in snapshot.readers.items()}
-    actors |= {f"analyzer {i}": s.resident_mb for i, s in enumerate(snapshot.analyzers)}
+    actors = {"committer": snapshot.committer.process.resident_mb}
+    actors |= {f"reader {i}": s.process.resident_mb for i, s in snapshot.readers.items() if s.process}
+    actors |= {f"analyzer {i}": s.process.resident_mb for i, s in enumerate(snapshot.analyzers)}
     return actors

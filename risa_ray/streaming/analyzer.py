@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from risa_ray.config import CameraConfig
 from risa_ray.frames import Chunk, Frame, Run, dropped
-from risa_ray.streaming.process import resident_mb
+from risa_ray.streaming.process import ProcessUse, process_use
 
 if TYPE_CHECKING:  # torch comes with it, and the driver imports this module without needing torch
     from risa_ray.vision.analyze import CameraSetup, CameraState
@@ -29,17 +29,17 @@ class StateLostError(Exception):
 
 @dataclass(frozen=True)
 class AnalyzerStatus:
-    """`times`: seconds per stage (detect, track, classify); `resident_mb`: of the process."""
+    """`times`: seconds per stage (detect, track, classify); `busy_s`: of the batch at work, 0 without one."""
 
     device: str
     threads: int
     model_id: str
     frames: int
     times: dict[str, float]
-    resident_mb: float
+    busy_s: float
     gpu_ids: tuple[str, ...]
     node_id: str
-    pid: int
+    process: ProcessUse
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ class AnalyzerActor:
         self._waiting: list[_Request] = []
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
+        self._began_at = 0.0
 
     async def analyze(
         self,
@@ -138,10 +139,10 @@ class AnalyzerActor:
             model_id=self._analyzer.model_id,
             frames=times.frames,
             times={"detect": times.detect, "track": times.track, "classify": times.classify},
-            resident_mb=resident_mb(),
+            busy_s=time.monotonic() - self._began_at if self._began_at else 0.0,
             gpu_ids=tuple(str(i) for i in ray.get_gpu_ids()),
             node_id=context.get_node_id(),
-            pid=os.getpid(),
+            process=process_use(),
         )
 
     async def _work(self) -> None:
@@ -156,11 +157,14 @@ class AnalyzerActor:
                 await asyncio.sleep(0.005)
                 continue
             loop = asyncio.get_running_loop()
+            self._began_at = time.monotonic()
             try:
                 await asyncio.to_thread(self._analyze_batch, batch, loop)
             except Exception as error:
                 for request in batch:
                     self._answer(loop, request, error)
+            finally:
+                self._began_at = 0.0
 
     def _next_batch(self) -> tuple[list[_Request], list[_Request]]:
         """The oldest run of each camera that can be analysed now, and the rest.

@@ -88,16 +88,17 @@ def check_resources(config: ChainConfig) -> None:
         InputError: the CPUs or GPUs asked for are more than the cluster or any node has, or a camera's node is none.
     """
     pipeline, nodes = config.pipeline, _nodes()
+    wanted = analyzer_count(pipeline)
     for what, per_analyzer, key in (
         ("GPU", pipeline.gpus_per_analyzer, "gpus_per_analyzer"),
         ("CPU", pipeline.cpus_per_analyzer, "cpus_per_analyzer"),
     ):
         there = [n["Resources"].get(what, 0.0) for n in nodes]
-        places = sum(int(t // per_analyzer) for t in there) if per_analyzer else pipeline.analyzers
-        if places < pipeline.analyzers:
+        places = sum(int(t // per_analyzer) for t in there) if per_analyzer else wanted
+        if places < wanted:
             raise InputError(
-                f"pipeline: {pipeline.analyzers} analyzers with {key}: {per_analyzer:g} need "
-                f"{pipeline.analyzers * per_analyzer:g} {what}s, the cluster has {sum(there):g}; lower either"
+                f"pipeline: {wanted} analyzers with {key}: {per_analyzer:g} need "
+                f"{wanted * per_analyzer:g} {what}s, the cluster has {sum(there):g}; lower either"
             )
     for _, camera in config.cameras():
         if camera.node is not None:
@@ -116,12 +117,27 @@ def node_id(name: str, camera_id: str) -> str:
     raise InputError(f"camera {camera_id}: no node {name!r} in the cluster; `ray status` lists them")
 
 
+def analyzer_count(pipeline: PipelineConfig) -> int:
+    """Analyzers to run on the cluster as it is now, at least one.
+
+    With `auto` every node takes as many as it has GPUs for, or one when they use none: on a CPU an analyzer has threads
+    for all of the node's cores.
+    """
+    if pipeline.analyzers != "auto":
+        return pipeline.analyzers
+    gpus = pipeline.gpus_per_analyzer
+    return max(1, sum(int(n["Resources"]["GPU"] // gpus) if gpus else 1 for n in _able(pipeline)))
+
+
 def analyzers_per_node(pipeline: PipelineConfig) -> int:
     """Analyzers that share a node when they are spread over those that can take one."""
+    return -(-analyzer_count(pipeline) // max(1, len(_able(pipeline))))
+
+
+def _able(pipeline: PipelineConfig) -> list[dict[str, Any]]:
+    """The nodes that can take an analyzer."""
     able = [n for n in _nodes() if n["Resources"].get("CPU", 0) >= pipeline.cpus_per_analyzer]
-    if pipeline.gpus_per_analyzer:
-        able = [n for n in able if n["Resources"].get("GPU", 0) >= pipeline.gpus_per_analyzer]
-    return -(-pipeline.analyzers // max(1, len(able)))
+    return [n for n in able if n["Resources"].get("GPU", 0) >= pipeline.gpus_per_analyzer]
 
 
 def _nodes() -> list[dict[str, Any]]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ from risa_ray.live.rules import Alert, Rules
 from risa_ray.store.errors import StoreError
 from risa_ray.store.maintenance import compact
 from risa_ray.store.writer import SessionInfo, Writer
-from risa_ray.streaming.process import resident_mb
+from risa_ray.streaming.process import ProcessUse, process_use
 
 log = logging.getLogger("risa.committer")
 
@@ -31,19 +30,31 @@ _UPKEEP_S = 300
 
 @dataclass(frozen=True)
 class CommitterStatus:
-    """What the driver shows: figures now, alerts it has not seen, totals, and the store's trouble if any."""
+    """What the driver shows: figures now, alerts it has not seen, totals, and the store's trouble if any.
+
+    `outcomes`: per camera, frames by what became of them: "analysed" or the cause of their drop. All counts are those
+    of this process: they begin at 0 when it is restarted.
+    """
 
     figures: tuple[Figures, ...]
     alerts: tuple[Alert, ...]
     alert_count: int
-    analysed: Mapping[str, int]
+    outcomes: Mapping[str, Mapping[str, int]]
     faces: int
-    dropped: int
     commits: int
     commit_s: float
-    resident_mb: float
     trouble: str
-    pid: int
+    process: ProcessUse
+
+    @property
+    def analysed(self) -> dict[str, int]:
+        """Analysed frames per camera."""
+        return {camera_id: outcomes.get("analysed", 0) for camera_id, outcomes in self.outcomes.items()}
+
+    @property
+    def dropped(self) -> int:
+        """Frames of all cameras that were not analysed, whatever the cause."""
+        return sum(n for outcomes in self.outcomes.values() for what, n in outcomes.items() if what != "analysed")
 
 
 class CommitterActor:
@@ -60,8 +71,8 @@ class CommitterActor:
         self._rules = Rules(config)
         self._alerts: deque[Alert] = deque(maxlen=1000)
         self._alert_count = 0
-        self._analysed: dict[str, int] = {}
-        self._faces = self._dropped = self._commits = 0
+        self._outcomes: dict[str, Counter[str]] = {}
+        self._faces = self._commits = 0
         self._commit_s = 0.0
         self._trouble = self._rules_trouble = ""
         self._lock = threading.Lock()
@@ -139,21 +150,17 @@ class CommitterActor:
                 figures=tuple(self._rolling.figures(time.time())),
                 alerts=tuple(list(self._alerts)[-new:] if new else ()),
                 alert_count=self._alert_count,
-                analysed=dict(self._analysed),
+                outcomes={camera_id: dict(counts) for camera_id, counts in self._outcomes.items()},
                 faces=self._faces,
-                dropped=self._dropped,
                 commits=self._commits,
                 commit_s=self._commit_s,
-                resident_mb=resident_mb(),
                 trouble=self._trouble,
-                pid=os.getpid(),
+                process=process_use(),
             )
 
     def _count(self, chunk: Chunk) -> None:
         self._rolling.add(chunk, time.time())
-        analysed = sum(o.cause is None for o in chunk.outcomes)
-        self._analysed[chunk.camera_id] = self._analysed.get(chunk.camera_id, 0) + analysed
-        self._dropped += len(chunk.outcomes) - analysed
+        self._outcomes.setdefault(chunk.camera_id, Counter()).update(o.cause or "analysed" for o in chunk.outcomes)
         self._faces += len(chunk.faces)
 
     def _commit(self) -> None:

@@ -23,7 +23,7 @@ from risa_ray.store.runs import RunRecord
 from risa_ray.store.writer import SessionInfo
 from risa_ray.streaming.analyzer import AnalyzerActor, AnalyzerStatus
 from risa_ray.streaming.calls import last_line
-from risa_ray.streaming.cluster import analyzers_per_node, frame_bytes_per_camera, node_id
+from risa_ray.streaming.cluster import analyzer_count, analyzers_per_node, frame_bytes_per_camera, node_id
 from risa_ray.streaming.committer import CommitterActor, CommitterStatus
 from risa_ray.streaming.reader import ReaderActor, ReaderStatus
 
@@ -84,7 +84,7 @@ class Crew:
             num_cpus=p.cpus_per_analyzer, num_gpus=p.gpus_per_analyzer, max_restarts=-1, scheduling_strategy="SPREAD"
         )  # fmt: skip
         settings = (p.model, p.device, p.threads, analyzers_per_node(p), p.max_batch, p.batch_window_ms / 1000)
-        crew = cls(committer, [kind.remote(*settings) for _ in range(p.analyzers)])
+        crew = cls(committer, [kind.remote(*settings) for _ in range(analyzer_count(p))])
         crew._prepare([(u.store.id, u.camera) for u in units_of(config)], stop)
         return crew
 
@@ -221,8 +221,8 @@ class Crew:
 
     def _lose(self, reader: _Reader, reason: str) -> None:
         """Account for what a live reader had in hand, and close its session."""
-        if reader.status is not None and reader.status.session_id is not None:
-            self.ask(self.committer.lost.remote(reader.status.session_id, reader.status.last_seq, reason))
+        if reader.status is not None and reader.status.session is not None:
+            self.ask(self.committer.lost.remote(reader.status.session.session_id, reader.status.last_seq, reason))
 
     def _give_up(self, camera_id: str, reason: str) -> None:
         log.error("camera %s: %s", camera_id, reason)
@@ -231,7 +231,7 @@ class Crew:
             self._lose(reader, reason)
         else:
             reader.given_up = True
-        last = reader.status or ReaderStatus(camera_id, "broken", None, -1, 0, 0, "", 0.0, 0.0, 0.0, 0)
+        last = reader.status or ReaderStatus(camera_id)
         reader.status = replace(last, state="broken", note=reason)
 
     def _poll(self) -> None:

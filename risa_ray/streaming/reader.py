@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import threading
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from ray.exceptions import RayTaskError
@@ -23,12 +22,11 @@ from risa_ray.sources.reading import read_frames, undecoded
 from risa_ray.store.writer import SessionInfo
 from risa_ray.streaming.buffer import FrameBuffer
 from risa_ray.streaming.calls import last_line, patiently
-from risa_ray.streaming.process import resident_mb
+from risa_ray.streaming.lifecycle import CameraState
+from risa_ray.streaming.process import ProcessUse, process_use
 from risa_ray.streaming.sender import Sender
 
 log = logging.getLogger("risa.reader")
-
-CameraStateName = Literal["connecting", "live", "reading", "backing_off", "stopped", "complete", "broken"]
 
 _BACK_OFF_S = (0.5, 1.0, 2.0, 4.0)
 _WAITING_FRAMES = {"every_frame": 8, "freshest": 2}
@@ -39,21 +37,24 @@ _WAITING_FRAMES = {"every_frame": 8, "freshest": 2}
 class ReaderStatus:
     """What the driver asks each second.
 
-    `session_id` and `last_seq` let it account for frames lost in a crash; `decode_s` and `active_s` are seconds spent
-    decoding, and from the session's first read to its last acknowledged row (or to now).
+    `session` and `last_seq` let it account for frames lost in a crash; `decode_s` and `active_s` are seconds spent
+    decoding, and from the session's first read to its last acknowledged row (or to now). `connections` and `stalls`
+    count since this process began, as do `read` and `decode_errors`. `process` is None before the first answer.
     """
 
     camera_id: str
-    state: CameraStateName
-    session_id: str | None
-    last_seq: int
-    read: int
-    decode_errors: int
-    note: str
-    resident_mb: float
-    decode_s: float
-    active_s: float
-    pid: int
+    state: CameraState = "connecting"
+    session: SessionInfo | None = None
+    last_seq: int = -1
+    read: int = 0
+    decode_errors: int = 0
+    note: str = ""
+    decode_s: float = 0.0
+    active_s: float = 0.0
+    connections: int = 0
+    stalls: int = 0
+    node_id: str = ""
+    process: ProcessUse | None = None
 
 
 class ReaderActor:
@@ -74,7 +75,7 @@ class ReaderActor:
         self._timezone = ZoneInfo(timezone)
         self._bytes_in_flight = bytes_in_flight
         self._stopping = threading.Event()
-        self._state: CameraStateName = "connecting"
+        self._state: CameraState = "connecting"
         self._note = ""
         self._session: SessionInfo | None = None
         self._source: Source | None = None
@@ -113,15 +114,14 @@ class ReaderActor:
         return ReaderStatus(
             camera_id=self._camera.id,
             state=self._state,
-            session_id=self._session.session_id if self._session else None,
+            session=self._session,
             last_seq=self._last_seq,
             read=self._read,
             decode_errors=getattr(self._source, "decode_errors", 0),
             note=self._note,
-            resident_mb=resident_mb(),
             decode_s=self._decode_s,
             active_s=(self._ended_at or time.monotonic()) - self._began_at if self._began_at else 0.0,
-            pid=os.getpid(),
+            process=process_use(),
         )
 
     def stop(self) -> None:
@@ -130,7 +130,7 @@ class ReaderActor:
         if self._source is not None:
             self._source.close()
 
-    def _run_session(self, analyzer: Any, committer: Any, session: SessionInfo) -> CameraStateName:
+    def _run_session(self, analyzer: Any, committer: Any, session: SessionInfo) -> CameraState:
         source = create_source(self._camera, self._timezone)
         self._source = source
         if self._stopping.is_set():  # `stop` may have looked for the source just before it was there
@@ -143,7 +143,7 @@ class ReaderActor:
         buffer = FrameBuffer(policy, _WAITING_FRAMES[policy], self._camera.max_staleness_s)
         sender = Sender(self._store_id, self._camera, session, policy, analyzer, committer, self._bytes_in_flight, mark)
         self._state = "connecting" if source.live else "reading"
-        ended: list[CameraStateName] = []
+        ended: list[CameraState] = []
         decoder = threading.Thread(
             target=self._decode, args=(source, session, self._last_seq, buffer, ended), name="decode", daemon=True
         )
@@ -159,10 +159,10 @@ class ReaderActor:
         return ended[0]
 
     def _decode(
-        self, source: Source, session: SessionInfo, mark: int, buffer: FrameBuffer, ended: list[CameraStateName]
+        self, source: Source, session: SessionInfo, mark: int, buffer: FrameBuffer, ended: list[CameraState]
     ) -> None:
         """Drain the source into the buffer; always leaves one word on how it ended."""
-        word: CameraStateName = "complete"
+        word: CameraState = "complete"
         items = read_frames(source, self._camera, session.session_id, session.started_at, mark)
         try:
             while True:

@@ -91,9 +91,9 @@ class TestStream:
             if killed or sum(snapshot.committer.analysed.values()) < 4:
                 return
             pid = {
-                "reader": lambda: snapshot.readers[clip.stem].pid,
-                "analyzer": lambda: snapshot.analyzers[0].pid,
-                "committer": lambda: snapshot.committer.pid,
+                "reader": lambda: snapshot.readers[clip.stem].process.pid,
+                "analyzer": lambda: snapshot.analyzers[0].process.pid,
+                "committer": lambda: snapshot.committer.process.pid,
             }[victim]()
             killed.append(pid)
             os.kill(pid, signal.SIGKILL)
