@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,25 +80,43 @@ def stream(
     if every_frame:
         camera["policy"] = "every_frame"
     if Path(source).suffix.lower() in (".yaml", ".yml"):
-        config = with_data(load_config(Path(source)), data)
-    else:
-        config = config_for([source], data or "data", camera, {"model": model})
-    sys.exit(run_stream(config, events=events, address=address))
+        path = Path(source)
+        sys.exit(run_stream(lambda: with_data(load_config(path), data), path, events=events, address=address))
+    config = config_for([source], data or "data", camera, {"model": model})
+    sys.exit(run_stream(lambda: config, events=events, address=address))
 
 
-def run_stream(config: ChainConfig, *, events: str | None = None, address: str | None = None) -> int:
-    """Stream a config to its end; the exit code. `jobs/stream.py` calls it too."""
+def run_stream(
+    load: Callable[[], ChainConfig],
+    path: Path | None = None,
+    *,
+    events: str | None = None,
+    address: str | None = None,
+) -> int:
+    """Stream a config to its end; the exit code.
+
+    Args:
+        load: reads the config.
+        path: the file it is in, which is followed while the run goes on; None: there is none.
+        events: where JSON lines go, see `EventWriter`.
+        address: of a Ray cluster.
+    """
     from risa_ray.streaming.cluster import connect, stop_on_signals
     from risa_ray.streaming.driver import stream as run
+    from risa_ray.streaming.metrics import Metrics, everybody
     from risa_ray.streaming.preflight import preflight
     from risa_ray.streaming.show import RunView
+    from risa_ray.streaming.watch import ConfigWatch
+
+    config = load()
 
     sources = preflight(config)
     console = Console(stderr=events == "-")
     connect(address, show_worker_logs=not console.is_terminal)
     stop = stop_on_signals()
-    with RunView(config, console, events) as view:
-        report = run(config, sources, stop=stop, on_snapshot=view)
+    with RunView(console, events) as view:
+        watch = ConfigWatch(config, load, path) if path else lambda: None
+        report = run(config, sources, stop=stop, on_snapshot=everybody(view, Metrics()), watch=watch)
         frames = sum(report.committer.analysed.values())
         view.run(report.run_id, "stopped" if report.stopped else "complete", frames=frames)
     note = " (resumed)" if report.resumed else ""

@@ -86,7 +86,7 @@ def run_demo(data: str | None, seconds: float, out: Path | None, events: str | N
     console.print("starting Ray and loading the models ...", highlight=False)
     connect(show_worker_logs=False)
     stop = stop_on_signals()
-    with RunView(config, console, events, [INVENTED], seconds) as view:
+    with RunView(console, events, [INVENTED], seconds) as view:
         report = stream(config, sources, stop=stop, on_snapshot=view)
     connection = open_dataset(config.data, raw=True)
     for title, sql in _SUMMARIES:

@@ -213,7 +213,7 @@ pictures = [np.asarray(Image.open(p)) for p in sorted(Path(sys.argv[2]).iterdir(
 # More pictures than the store takes, held to the end: every frame of the run finds it full.
 full = [ray.put(np.stack(pictures * 3)) for _ in range(5)]
 before = stores()
-code = run_stream(load_config(Path(sys.argv[1])), events=sys.argv[3])
+code = run_stream(lambda: load_config(Path(sys.argv[1])), events=sys.argv[3])
 session = ray._private.worker._global_node.get_session_dir_path()
 told = {"code": code, "before": before, "after": stores(), "session": session}
 told["held"] = sum(len(ray.get(r)) for r in full)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from risa_ray.config import CameraConfig
@@ -40,7 +40,12 @@ class Sampler:
 
 
 def read_frames(
-    source: Source, camera: CameraConfig, session_id: str, started_at: datetime, after_seq: int = -1
+    source: Source,
+    camera: CameraConfig,
+    session_id: str,
+    started_at: datetime,
+    after_seq: int = -1,
+    heard: Callable[[], None] = lambda: None,
 ) -> Iterator[Frame | Outcome]:
     """Read a source to its end as frames of one session, numbered from 0 in the order they were sampled.
 
@@ -50,6 +55,7 @@ def read_frames(
         started_at: capture time of pts 0, as kept with the session; not used for a live source, whose pictures are
             stamped on arrival.
         after_seq: resume: frames up to this number are passed over, and the rest carries the numbers it had.
+        heard: called for every picture, sampled or not.
 
     Raises:
         BrokenSourceError: the source broke off; the frames before have been yielded.
@@ -59,6 +65,7 @@ def read_frames(
 
     def wants(pts: float) -> bool:
         nonlocal seq
+        heard()
         if not sampler(pts):
             return False
         seq += 1

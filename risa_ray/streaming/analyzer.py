@@ -7,20 +7,23 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from risa_ray.config import CameraConfig
-from risa_ray.frames import Chunk, Frame, Run, dropped
+from risa_ray.frames import Chunk, Frame, Outcome, Run, dropped
+from risa_ray.streaming.journal import Journal, Key
 from risa_ray.streaming.process import ProcessUse, process_use
 
 if TYPE_CHECKING:  # torch comes with it, and the driver imports this module without needing torch
-    from risa_ray.vision.analyze import CameraSetup, CameraState
+    from risa_ray.vision.analyze import CameraSetup, CameraState, Work
 
 log = logging.getLogger("risa.analyzer")
 
 _PREDECESSOR_S = 2.0
 """How long a run waits for the one before it, which was sent first."""
+_ATTEMPTS = 2
+"""How often a frame may fail alone before it counts as poison."""
 
 
 class StateLostError(Exception):
@@ -49,10 +52,13 @@ class _Request:
     session_id: str
     run: Run
     fresh: bool
-    alone: bool
     max_age_s: float | None
     answer: asyncio.Future[Chunk]
     received: float = field(default_factory=time.monotonic)
+
+    def keys(self, run: Run) -> list[Key]:
+        """What the journal calls the frames of `run`."""
+        return [(self.session_id, item.frame_seq) for item in run if isinstance(item, Frame)]
 
 
 class AnalyzerActor:
@@ -66,10 +72,18 @@ class AnalyzerActor:
         per_node: analyzers on a node.
         max_batch: frames in one detector call.
         window_s: how long a lone run waits for company; it never waits for every camera.
+        name: of this analyzer in its journal, by which a frame that kills the process is found; None: no journal.
     """
 
     def __init__(
-        self, model: str, device: str, threads: int | None, per_node: int, max_batch: int, window_s: float
+        self,
+        model: str,
+        device: str,
+        threads: int | None,
+        per_node: int,
+        max_batch: int,
+        window_s: float,
+        name: str | None = None,
     ) -> None:
         import cv2
         import torch
@@ -86,6 +100,7 @@ class AnalyzerActor:
         self._fresh_state = CameraState.start
         self._setups: dict[tuple[str, CameraConfig], CameraSetup] = {}
         self._states: dict[str, tuple[str, int, CameraState]] = {}  # camera -> session, next frame_seq, state
+        self._journal = Journal(name)
         self._window_s = window_s
         self._waiting: list[_Request] = []
         self._arrived = asyncio.Event()
@@ -99,14 +114,12 @@ class AnalyzerActor:
         session_id: str,
         run: Run,
         fresh: bool,
-        alone: bool,
         max_age_s: float | None,
     ) -> Chunk:
-        """The chunk of a run.
+        """The chunk of a run. A frame that fails, or kills the process, again and again is dropped as poison.
 
         Args:
             fresh: start a new tracker epoch; without it the run must continue the camera's last one.
-            alone: share no batch, since the run is suspected of failing.
             max_age_s: frames that arrived longer ago are not analysed but dropped as stale.
 
         Raises:
@@ -115,7 +128,7 @@ class AnalyzerActor:
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
         answer: asyncio.Future[Chunk] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Request(store_id, camera, session_id, run, fresh, alone, max_age_s, answer))
+        self._waiting.append(_Request(store_id, camera, session_id, run, fresh, max_age_s, answer))
         self._arrived.set()
         return await answer
 
@@ -125,8 +138,12 @@ class AnalyzerActor:
         await asyncio.to_thread(self._analyzer.prepare, list(self._setups.values()))
 
     async def forget(self, camera_id: str) -> None:
-        """The camera's session has ended."""
+        """The camera's session has ended, or goes on with another analyzer."""
         self._states.pop(camera_id, None)
+
+    async def close(self) -> None:
+        """The run ends: no other process will take this one's place."""
+        self._journal.close()
 
     async def status(self) -> AnalyzerStatus:
         import ray
@@ -170,7 +187,7 @@ class AnalyzerActor:
         """The oldest run of each camera that can be analysed now, and the rest.
 
         Calls under way together may arrive in another order than they were made; a run whose predecessor is not here
-        yet waits for it a while. A run that wants to be alone is a batch of its own.
+        yet waits for it a while.
         """
         batch: list[_Request] = []
         later: list[_Request] = []
@@ -178,8 +195,7 @@ class AnalyzerActor:
         patience = time.monotonic() - _PREDECESSOR_S
         for request in self._waiting:
             ready = self._state_for(request) is not None or request.received < patience
-            alone_in_company = batch and (request.alone or batch[0].alone)
-            if request.camera.id in cameras or not ready or alone_in_company:
+            if request.camera.id in cameras or not ready:
                 later.append(request)
             else:
                 batch.append(request)
@@ -187,34 +203,81 @@ class AnalyzerActor:
         return batch, later
 
     def _analyze_batch(self, batch: list[_Request], loop: asyncio.AbstractEventLoop) -> None:
-        ready = []
+        together: list[tuple[_Request, Work]] = []
+        suspected: list[tuple[_Request, Work]] = []
         for request in batch:
             state = self._state_for(request)
             if state is None:
                 self._answer(loop, request, StateLostError(f"camera {request.camera.id}: no state to go on from"))
-            else:
-                key = (request.store_id, request.camera)
-                if key not in self._setups:
-                    self._setups[key] = self._setup_of(*key)
-                run = _without_stale(request.run, request.max_age_s)
-                ready.append((request, (run, self._setups[key], state)))
+                continue
+            key = (request.store_id, request.camera)
+            if key not in self._setups:
+                self._setups[key] = self._setup_of(*key)
+            work = (_without_stale(request.run, request.max_age_s), self._setups[key], state)
+            suspect = any(self._journal.suspects(k) for k in request.keys(work[0]))
+            (suspected if suspect else together).append((request, work))
         try:
-            results = self._analyzer.analyze_many([work for _, work in ready])
+            results = self._at_work(together)
+        except Exception as error:
+            # One camera's frame must not fail the others': each is tried alone, and only the guilty one is dropped.
+            log.warning("analysis failed (%s: %s); trying frame by frame", type(error).__name__, error)
+            suspected, together, results = [*together, *suspected], [], []
+        for (request, _), result in zip(together, results, strict=True):
+            self._done(loop, request, result)
+        for request, work in suspected:
+            self._done(loop, request, self._one_by_one(request, work))
+
+    def _at_work(self, requests: list[tuple[_Request, Work]]) -> list[tuple[Chunk, CameraState]]:
+        """Analyse runs together, with a note for whoever comes after should this process die of them."""
+        keys = [key for request, work in requests for key in request.keys(work[0])]
+        if keys:
+            self._journal.begin(keys)
+        try:
+            results = self._analyzer.analyze_many([work for _, work in requests])
         except Exception as error:
             if self._device != "cpu" and isinstance(error, torch_accelerator_error()):
                 # After a CUDA error every call in this process fails; a new process is the only way on.
                 log.critical("the GPU failed (%s); ending this analyzer, Ray starts another", error)
                 os._exit(1)
-            # One camera's frame must not fail the others': each is tried alone, and only the guilty one fails.
-            if len(ready) > 1:
-                for request, _ in ready:
-                    self._analyze_batch([request], loop)
-            elif ready:
-                self._answer(loop, ready[0][0], error)
-            return
-        for (request, _), (chunk, state) in zip(ready, results, strict=True):
-            self._states[request.camera.id] = (request.session_id, chunk.last_seq + 1, state)
-            self._answer(loop, request, chunk)
+            raise
+        finally:
+            if keys:
+                self._journal.end(keys)
+        return results
+
+    def _one_by_one(self, request: _Request, work: Work) -> tuple[Chunk, CameraState]:
+        """A run frame by frame; a frame that fails whatever is tried is dropped as poison."""
+        run, setup, state = work
+        chunks = []
+        for item in run:
+            chunk, state = self._alone(request, item, setup, state)
+            chunks.append(chunk)
+        outcomes = tuple(o for chunk in chunks for o in chunk.outcomes)
+        return replace(chunks[-1], outcomes=outcomes, faces=tuple(f for c in chunks for f in c.faces)), state
+
+    def _alone(
+        self, request: _Request, item: Frame | Outcome, setup: CameraSetup, state: CameraState
+    ) -> tuple[Chunk, CameraState]:
+        poison = isinstance(item, Frame) and self._journal.poison((request.session_id, item.frame_seq))
+        for _ in range(0 if poison else _ATTEMPTS):
+            try:
+                return self._at_work([(request, ([item], setup, state))])[0]
+            except Exception as error:
+                log.warning(
+                    "camera %s: frame %d failed (%s: %s)",
+                    request.camera.id, item.frame_seq, type(error).__name__, error,
+                )  # fmt: skip
+        log.error(
+            "camera %s: frame %d of session %s is skipped as poison",
+            request.camera.id, item.frame_seq, request.session_id,
+        )  # fmt: skip
+        skipped = dropped(item, "poison") if isinstance(item, Frame) else item
+        return self._analyzer.analyze([skipped], setup, state)
+
+    def _done(self, loop: asyncio.AbstractEventLoop, request: _Request, result: tuple[Chunk, CameraState]) -> None:
+        chunk, state = result
+        self._states[request.camera.id] = (request.session_id, chunk.last_seq + 1, state)
+        self._answer(loop, request, chunk)
 
     def _state_for(self, request: _Request) -> CameraState | None:
         first = request.run[0].frame_seq

@@ -87,7 +87,7 @@ def check_resources(config: ChainConfig) -> None:
     Raises:
         InputError: the CPUs or GPUs asked for are more than the cluster or any node has, or a camera's node is none.
     """
-    pipeline, nodes = config.pipeline, _nodes()
+    pipeline, nodes = config.pipeline, alive_nodes()
     wanted = analyzer_count(pipeline)
     for what, per_analyzer, key in (
         ("GPU", pipeline.gpus_per_analyzer, "gpus_per_analyzer"),
@@ -111,7 +111,7 @@ def node_id(name: str, camera_id: str) -> str:
     Raises:
         InputError: the cluster has no such node.
     """
-    for node in _nodes():
+    for node in alive_nodes():
         if name in (node["NodeID"], node["NodeManagerAddress"], node["NodeManagerHostname"]):
             return str(node["NodeID"])
     raise InputError(f"camera {camera_id}: no node {name!r} in the cluster; `ray status` lists them")
@@ -123,10 +123,14 @@ def analyzer_count(pipeline: PipelineConfig) -> int:
     With `auto` every node takes as many as it has GPUs for, or one when they use none: on a CPU an analyzer has threads
     for all of the node's cores.
     """
-    if pipeline.analyzers != "auto":
-        return pipeline.analyzers
+    return max(1, len(analyzer_places(pipeline))) if pipeline.analyzers == "auto" else pipeline.analyzers
+
+
+def analyzer_places(pipeline: PipelineConfig) -> list[str]:
+    """The id of the node for each analyzer that the cluster can take now; see `analyzer_count`."""
     gpus = pipeline.gpus_per_analyzer
-    return max(1, sum(int(n["Resources"]["GPU"] // gpus) if gpus else 1 for n in _able(pipeline)))
+    counts = {str(n["NodeID"]): int(n["Resources"]["GPU"] // gpus) if gpus else 1 for n in _able(pipeline)}
+    return [node for node, count in counts.items() for _ in range(count)]
 
 
 def analyzers_per_node(pipeline: PipelineConfig) -> int:
@@ -136,17 +140,18 @@ def analyzers_per_node(pipeline: PipelineConfig) -> int:
 
 def _able(pipeline: PipelineConfig) -> list[dict[str, Any]]:
     """The nodes that can take an analyzer."""
-    able = [n for n in _nodes() if n["Resources"].get("CPU", 0) >= pipeline.cpus_per_analyzer]
+    able = [n for n in alive_nodes() if n["Resources"].get("CPU", 0) >= pipeline.cpus_per_analyzer]
     return [n for n in able if n["Resources"].get("GPU", 0) >= pipeline.gpus_per_analyzer]
 
 
-def _nodes() -> list[dict[str, Any]]:
+def alive_nodes() -> list[dict[str, Any]]:
+    """The cluster's nodes, as `ray.nodes` tells them, without those that are gone."""
     return [n for n in ray.nodes() if n.get("Alive")]
 
 
 def frame_bytes_per_camera(cameras: int) -> int:
     """Bytes of frames that one camera may have in flight: all together at most 30 % of the smallest object store."""
-    stores = [n["Resources"].get("object_store_memory", 0) for n in _nodes()]
+    stores = [n["Resources"].get("object_store_memory", 0) for n in alive_nodes()]
     return int(0.3 * min(stores) / max(1, cameras))
 
 

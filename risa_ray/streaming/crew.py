@@ -6,8 +6,8 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections import deque
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,13 +18,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from risa_ray.config import ChainConfig
 from risa_ray.errors import InputError
 from risa_ray.inputs import Unit, units_of
-from risa_ray.sources.base import Source
 from risa_ray.store.runs import RunRecord
 from risa_ray.store.writer import SessionInfo
-from risa_ray.streaming.analyzer import AnalyzerActor, AnalyzerStatus
+from risa_ray.streaming.analyzer import AnalyzerStatus
 from risa_ray.streaming.calls import last_line
-from risa_ray.streaming.cluster import analyzer_count, analyzers_per_node, frame_bytes_per_camera, node_id
+from risa_ray.streaming.cluster import frame_bytes_per_camera, node_id
 from risa_ray.streaming.committer import CommitterActor, CommitterStatus
+from risa_ray.streaming.fleet import Fleet
+from risa_ray.streaming.polling import Polled
 from risa_ray.streaming.reader import ReaderActor, ReaderStatus
 
 log = logging.getLogger("risa")
@@ -32,182 +33,289 @@ log = logging.getLogger("risa")
 _CRASHES = 5
 """Crashes of one file's reader without a frame between them, after which the file is given up for this run."""
 _BACK_OFF_S = (1.0, 2.0, 4.0)
+_SILENT_S = 30.0
+"""A reader that does not answer for so long hangs, and is ended."""
+_LEAVE_S = 40.0
+"""How long the reader of a camera that was taken from the config may take to have everything committed."""
 
 
 @dataclass
 class _Reader:
-    """One camera's reader, as the driver sees it. `resume_at`: when a crashed one is started again."""
+    """One camera's reader, as the driver sees it.
+
+    `running` refers to the reader's `run`. `resume_at`: when a crashed one is started again. `leaving`: since when it
+    is to end because the config has changed; `successor` is what then takes the camera's place.
+    """
 
     unit: Unit
     live: bool
     session: SessionInfo
-    actor: Any
-    analyzer: Any
-    status: ReaderStatus | None = None
+    status: ReaderStatus
+    actor: Any = None
+    poll: Polled[ReaderStatus] | None = None
+    running: Any = None
     crashes: int = 0
     seen_seq: int = -1
     resume_at: float | None = None
     given_up: bool = False
+    leaving: float | None = None
+    successor: _Reader | None = None
 
     @property
     def finished(self) -> bool:
         """Whether a file's session needs no resuming."""
-        ended = self.status is not None and self.status.state in ("complete", "broken")
+        ended = self.status.state in ("complete", "broken")
         return self.live or (ended and not self.given_up)
 
 
 @dataclass
+class _Loss:
+    """Frames of a dead live reader that the committer has to account for; `answer` refers to its answer."""
+
+    camera_id: str
+    session: SessionInfo
+    last_seq: int
+    reason: str
+    answer: Any = None
+
+
 class Crew:
-    """The committer, the analyzers and the readers of one run."""
+    """The committer, the analyzers and the readers of one run.
 
-    committer: Any
-    analyzers: list[Any]
-    readers: dict[str, _Reader] = field(default_factory=dict)
-    running: dict[Any, str] = field(default_factory=dict)  # reference of ReaderActor.run -> camera id
+    Ray restarts the committer and the analyzers; readers are started anew here, where a camera's place is decided.
 
-    @classmethod
-    def start(cls, config: ChainConfig, run_id: str, stop: threading.Event) -> Crew:
-        """Start the committer and the analyzers, and wait until these are ready or `stop` is set.
+    Args:
+        config: of the run.
+        run_id: of its record.
+    """
 
-        Raises:
-            InputError: an analyzer cannot start.
-        """
-        p = config.pipeline
+    def __init__(self, config: ChainConfig, run_id: str) -> None:
         # The committer stays with the driver: a local data path exists on this node only.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         # One thread takes the chunks, so that they are taken in the order in which they were sent.
         committers: Any = ray.remote(concurrency_groups={"chunks": 1})(CommitterActor)  # type: ignore[call-overload]
-        committer = committers.options(
+        self.committer: Any = committers.options(
             num_cpus=0, max_restarts=-1, max_concurrency=8, scheduling_strategy=here
         ).remote(config, run_id)  # fmt: skip
-        kind = ray.remote(AnalyzerActor).options(
-            num_cpus=p.cpus_per_analyzer, num_gpus=p.gpus_per_analyzer, max_restarts=-1, scheduling_strategy="SPREAD"
-        )  # fmt: skip
-        settings = (p.model, p.device, p.threads, analyzers_per_node(p), p.max_batch, p.batch_window_ms / 1000)
-        crew = cls(committer, [kind.remote(*settings) for _ in range(analyzer_count(p))])
-        crew._prepare([(u.store.id, u.camera) for u in units_of(config)], stop)
-        return crew
+        self._config = config
+        self._seen_alerts = 0
+        self._committer_poll: Polled[CommitterStatus] = Polled(lambda: self.committer.status.remote(self._seen_alerts))
+        self._committer_pid: int | None = None
+        self._reconfigured = False
+        self._fleet = Fleet(config.pipeline, run_id, _cameras(config), self._move)
+        self._readers: dict[str, _Reader] = {}
+        self._losses: deque[_Loss] = deque()
 
-    def _prepare(self, cameras: list[tuple[str, Any]], stop: threading.Event) -> None:
-        count = len(self.analyzers)
-        waiting = [a.prepare.remote(cameras[i::count]) for i, a in enumerate(self.analyzers)]
-        said = time.monotonic()
-        while waiting and not stop.is_set():
-            ready, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=0.5)
-            for reference in ready:
-                try:
-                    ray.get(reference)
-                except RayError as error:
-                    raise InputError(f"pipeline: an analyzer cannot start ({last_line(error)})") from None
-            if waiting and time.monotonic() - said > 30:
-                said = time.monotonic()
-                log.warning("waiting for the cluster to place and start %d of %d analyzers", len(waiting), count)
+    def wait_ready(self, stop: threading.Event) -> None:
+        """Wait until every analyzer has its models, or `stop` is set.
 
-    def start_readers(self, config: ChainConfig, sources: Mapping[str, Source], run: RunRecord) -> None:
+        Raises:
+            InputError: an analyzer cannot start.
+        """
+        self._fleet.wait_ready(stop)
+
+    def start_readers(self, run: RunRecord) -> None:
         """Start a reader per camera, if possible beside its analyzer, where frames need not cross the network."""
-        units = units_of(config)
-        share = frame_bytes_per_camera(len(units))
-        nodes = [s.node_id for s in ray.get([a.status.remote() for a in self.analyzers])]
-        for index, unit in enumerate(units):
-            which, camera, record = index % len(self.analyzers), unit.camera, run.sessions[unit.key]
-            pinned = camera.node is not None
-            node = node_id(camera.node, camera.id) if camera.node is not None else nodes[which]
-            actor = ray.remote(ReaderActor).options(
-                num_cpus=0, max_restarts=-1, max_concurrency=4,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=not pinned),
-            ).remote(unit.store.id, camera, unit.store.timezone, share)  # fmt: skip
-            live = sources[unit.key].live
-            session = SessionInfo(unit.store.id, camera.id, record.session_id, live, record.started_at)
-            self.readers[camera.id] = _Reader(unit, live, session, actor, self.analyzers[which])
-            self._read(camera.id)
+        for unit in units_of(self._config):
+            self._admit(self._reader(unit, run))
+
+    def reconfigure(self, config: ChainConfig, run: RunRecord) -> None:
+        """Follow an edited config: cameras are added, changed (as new sessions) and removed; the others go on."""
+        self._config = config
+        wanted = {unit.camera.id: unit for unit in units_of(config)}
+        for camera_id, reader in self._readers.items():
+            unit = wanted.pop(camera_id, None)
+            if unit is not None and reader.leaving is None and _same(unit, reader.unit):
+                reader.unit = unit
+                continue
+            reader.successor = None if unit is None else self._reader(unit, run)
+            if reader.leaving is None:
+                reader.leaving = time.monotonic()
+                reader.resume_at = None
+                if reader.actor is not None:
+                    reader.actor.stop.remote()
+        for unit in wanted.values():
+            self._admit(self._reader(unit, run))
+        self._fleet.recamera(_cameras(config))
+        self.committer.reconfigure.remote(config)
+        self._reconfigured = True
 
     @property
     def busy(self) -> bool:
-        """Whether a reader runs or is to run again."""
-        return bool(self.running) or any(r.resume_at is not None for r in self.readers.values())
+        """Whether a reader runs or is to run again, or losses are still to be told."""
+        at_work = any(r.running is not None or r.resume_at is not None or r.leaving for r in self._readers.values())
+        return at_work or bool(self._losses)
+
+    @property
+    def started(self) -> bool:
+        """Whether there ever was a reader."""
+        return bool(self._readers)
 
     @property
     def finished(self) -> bool:
         """Whether no file is left to be resumed."""
-        return all(r.finished for r in self.readers.values())
+        return all(r.finished for r in self._readers.values())
 
     def statuses(self) -> dict[str, ReaderStatus]:
-        return {i: r.status for i, r in self.readers.items() if r.status is not None}
+        """How each camera is."""
+        return {i: r.status for i, r in self._readers.items()}
 
     def step(self, timeout_s: float, stopping: bool) -> None:
-        """Wait a moment for readers to end, see to those that did, and ask the others how they are."""
-        if self.running:
-            ready, _ = ray.wait(list(self.running), timeout=timeout_s)
+        """Wait a moment for readers to end, see to those that did, and ask everybody how they are."""
+        running = {r.running: r for r in self._readers.values() if r.running is not None}
+        if running:
+            ready, _ = ray.wait(list(running), timeout=timeout_s)
             for reference in ready:
-                self._ended(self.running.pop(reference), reference)
+                self._ended(running[reference])
         else:
             time.sleep(timeout_s)
-        for camera_id, reader in self.readers.items():
-            if reader.resume_at is None:
-                continue
-            if stopping:
-                reader.resume_at = None
-                reader.given_up = True
-            elif time.monotonic() >= reader.resume_at and self.ask(reader.actor.status.remote()) is not None:
-                reader.resume_at = None
-                self._read(camera_id)
-        self._poll()
+        self._tell_losses()
+        for reader in list(self._readers.values()):
+            self._tend(reader, stopping)
+        self._fleet.step()
 
-    def committer_status(self, seen_alerts: int) -> CommitterStatus | None:
-        answer: CommitterStatus | None = self.ask(self.committer.status.remote(seen_alerts))
-        return answer
+    def committer_status(self) -> CommitterStatus | None:
+        """The committer's last answer; the alerts in it are told once."""
+        status = self._committer_poll.look()
+        if status is None:
+            return None
+        if not self._committer_poll.news:
+            return replace(status, alerts=())
+        self._seen_alerts = status.alert_count
+        if self._reconfigured and self._committer_pid not in (None, status.process.pid):
+            self.committer.reconfigure.remote(self._config)  # a new process knows the first config only
+        self._committer_pid = status.process.pid
+        return status
 
     def analyzer_statuses(self) -> tuple[AnalyzerStatus, ...]:
-        return tuple(s for a in self.analyzers if (s := self.ask(a.status.remote())) is not None)
+        """The last answer of each analyzer."""
+        return self._fleet.statuses()
+
+    def last_analyzer_statuses(self) -> tuple[AnalyzerStatus, ...]:
+        """How each analyzer is now; waits for those that answer."""
+        return tuple(s for a in self._fleet.actors if (s := _ask(a.status.remote())) is not None)
+
+    @property
+    def seen_alerts(self) -> int:
+        """Alerts that were told."""
+        return self._seen_alerts
 
     def stop_readers(self) -> None:
         """Ask every reader to read no further."""
-        for reader in self.readers.values():
-            reader.actor.stop.remote()
+        for reader in self._readers.values():
+            reader.successor = None
+            if reader.actor is not None:
+                reader.actor.stop.remote()
 
     def abandon(self, waited_s: float) -> None:
         """Give up readers that do not end: a live one's frames are accounted as lost, a file is resumed next time."""
-        for camera_id in self.running.values():
-            self._give_up(camera_id, f"the reader did not stop within {waited_s:.0f} s")
-        self.running.clear()
+        for reader in self._readers.values():
+            if reader.running is not None:
+                self._give_up(reader, f"the reader did not stop within {waited_s:.0f} s")
+        self._tell_losses(wait_s=5)
 
     def heartbeat(self) -> None:
         """Tell the store which state each camera is in, for those that have no session."""
-        states = {i: (r.unit.store.id, r.status.state if r.status else "connecting") for i, r in self.readers.items()}
-        self.committer.heartbeat.remote(states)
+        self.committer.heartbeat.remote(
+            {i: (r.unit.store.id, r.status.state) for i, r in self._readers.items() if r.live or not r.finished}
+        )
 
     def kill(self) -> None:
         """End every actor."""
-        for actor in [*(r.actor for r in self.readers.values()), *self.analyzers, self.committer]:
-            ray.kill(actor)
+        for reader in self._readers.values():
+            _kill(reader.actor)
+        self._fleet.kill()
+        ray.kill(self.committer)
 
-    @staticmethod
-    def ask(reference: Any) -> Any:
-        """An actor's answer, or None from one that is restarting or too busy to answer now."""
-        try:
-            return ray.get(reference, timeout=5)
-        except (RayActorError, GetTimeoutError):
-            return None
-        except RayError as error:
-            log.warning("an actor answered with an error: %s", last_line(error))
-            return None
+    def _reader(self, unit: Unit, run: RunRecord) -> _Reader:
+        record, camera = run.sessions[unit.key], unit.camera
+        session = SessionInfo(unit.store.id, camera.id, record.session_id, record.live, record.started_at)
+        return _Reader(unit, record.live, session, ReaderStatus(camera.id, unit.store.id))
 
-    def _read(self, camera_id: str) -> None:
-        reader = self.readers[camera_id]
-        self.running[reader.actor.run.remote(reader.analyzer, self.committer, reader.session)] = camera_id
+    def _admit(self, reader: _Reader) -> None:
+        self._readers[reader.unit.camera.id] = reader
+        self._start(reader)
 
-    def _ended(self, camera_id: str, reference: Any) -> None:
+    def _start(self, reader: _Reader) -> None:
+        """Start a reader's process and its run; one that is pinned to a node that is gone waits for it."""
+        unit, camera = reader.unit, reader.unit.camera
+        reader.resume_at = None
+        reader.status = replace(reader.status, process=None)
+        self._fleet.release(camera.id)
+        analyzer, node = self._fleet.assign(camera.id)
+        if camera.node is not None:
+            try:
+                node = node_id(camera.node, camera.id)
+            except InputError as error:
+                self._wait(reader, str(error), _BACK_OFF_S[-1])
+                return
+        options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, "max_concurrency": 4}
+        if node is not None:
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=camera.node is None)
+        share = frame_bytes_per_camera(sum(1 for _ in self._config.cameras()))
+        reader.actor = ray.remote(ReaderActor).options(**options).remote(
+            unit.store.id, camera, unit.store.timezone, share
+        )  # fmt: skip
+        reader.poll = Polled(reader.actor.status.remote)
+        reader.running = reader.actor.run.remote(analyzer, self.committer, reader.session)
+
+    def _move(self, camera_id: str, analyzer: Any, abandon: bool) -> None:
+        reader = self._readers.get(camera_id)
+        if reader is not None and reader.actor is not None:
+            reader.actor.use.remote(analyzer, abandon)
+
+    def _tend(self, reader: _Reader, stopping: bool) -> None:
+        if reader.leaving is not None:
+            self._see_off(reader)
+        elif reader.resume_at is not None:
+            if stopping:
+                reader.resume_at = None
+                reader.given_up = not reader.live
+                reader.status = replace(reader.status, state="stopped")
+            elif time.monotonic() >= reader.resume_at and not self._loses(reader):
+                self._start(reader)
+        if reader.running is None or reader.poll is None:
+            return
+        status = reader.poll.look()
+        if status is not None and reader.poll.news:
+            reader.status = status
+        elif reader.poll.silent_s > _SILENT_S and reader.status.process is not None:
+            log.error(
+                "camera %s: its reader hangs for %.0f s: a new process takes its place",
+                reader.unit.camera.id,
+                _SILENT_S,
+            )
+            _kill(reader.actor)
+            reader.poll.patience()
+
+    def _see_off(self, reader: _Reader) -> None:
+        """A reader whose camera was removed or changed ends in its own time, but not in any."""
+        assert reader.leaving is not None
+        camera_id = reader.unit.camera.id
+        if reader.running is not None and time.monotonic() - reader.leaving > _LEAVE_S:
+            self._give_up(reader, f"the reader did not stop within {_LEAVE_S:.0f} s")
+        if reader.running is not None or self._loses(reader):
+            return
+        _kill(reader.actor)
+        self._fleet.release(camera_id)
+        del self._readers[camera_id]
+        if reader.successor is not None:
+            self._admit(reader.successor)
+
+    def _ended(self, reader: _Reader) -> None:
         """A reader's run returned, failed, or died with its process."""
-        reader = self.readers[camera_id]
+        reference, reader.running = reader.running, None
         try:
             reader.status = ray.get(reference)
+            self._fleet.release(reader.unit.camera.id)
             return
         except RayTaskError as error:
             reason = f"the reader failed: {last_line(error)}"
         except RayError:
             reason = "the reader died"
-        log.warning("camera %s: %s; starting it again", camera_id, reason)
-        reached = reader.status.last_seq if reader.status is not None else -1
+        _kill(reader.actor)
+        log.warning("camera %s: %s%s", reader.unit.camera.id, reason, "" if reader.leaving else "; starting it again")
+        reached = reader.status.last_seq
         reader.crashes = 1 if reached > reader.seen_seq else reader.crashes + 1
         reader.seen_seq = max(reader.seen_seq, reached)
         if reader.live:
@@ -215,32 +323,76 @@ class Crew:
             reader.session = replace(reader.session, session_id=secrets.token_hex(6), started_at=datetime.now(UTC))
             reader.seen_seq = -1
         elif reader.crashes >= _CRASHES:
-            self._give_up(camera_id, f"{reason}, {reader.crashes} times in a row")
+            self._give_up(reader, f"{reason}, {reader.crashes} times in a row")
             return
-        reader.resume_at = time.monotonic() + _BACK_OFF_S[min(reader.crashes, len(_BACK_OFF_S)) - 1]
+        if reader.leaving is None:
+            self._wait(reader, reason, _BACK_OFF_S[min(reader.crashes, len(_BACK_OFF_S)) - 1])
+
+    def _wait(self, reader: _Reader, reason: str, seconds: float) -> None:
+        """Start a reader again after a while."""
+        if reader.live:
+            reader.status = replace(reader.status, state="backing_off", note=reason, process=None)
+        reader.resume_at = time.monotonic() + seconds
 
     def _lose(self, reader: _Reader, reason: str) -> None:
         """Account for what a live reader had in hand, and close its session."""
-        if reader.status is not None and reader.status.session is not None:
-            self.ask(self.committer.lost.remote(reader.status.session.session_id, reader.status.last_seq, reason))
+        session = reader.status.session
+        if session is not None:
+            self._losses.append(_Loss(reader.unit.camera.id, session, reader.status.last_seq, reason))
+            reader.status = replace(reader.status, session=None, last_seq=-1)
 
-    def _give_up(self, camera_id: str, reason: str) -> None:
-        log.error("camera %s: %s", camera_id, reason)
-        reader = self.readers[camera_id]
+    def _loses(self, reader: _Reader) -> bool:
+        return any(loss.camera_id == reader.unit.camera.id for loss in self._losses)
+
+    def _tell_losses(self, wait_s: float = 0) -> None:
+        """The committer may be restarting itself: it is told until it has heard."""
+        for loss in list(self._losses):
+            if loss.answer is None:
+                loss.answer = self.committer.lost.remote(loss.session, loss.last_seq, loss.reason)
+            if not ray.wait([loss.answer], timeout=wait_s)[0]:
+                continue
+            try:
+                ray.get(loss.answer)
+            except RayActorError:
+                loss.answer = None
+                continue
+            except RayError as error:
+                log.error(
+                    "camera %s: the frames of its dead reader are not accounted: %s", loss.camera_id, last_line(error)
+                )
+            self._losses.remove(loss)
+
+    def _give_up(self, reader: _Reader, reason: str) -> None:
+        log.error("camera %s: %s", reader.unit.camera.id, reason)
+        reader.running = None
+        _kill(reader.actor)
         if reader.live:
             self._lose(reader, reason)
         else:
             reader.given_up = True
-        last = reader.status or ReaderStatus(camera_id)
-        reader.status = replace(last, state="broken", note=reason)
+        reader.status = replace(reader.status, state="broken", note=reason)
 
-    def _poll(self) -> None:
-        asked = {self.readers[i].actor.status.remote(): i for i in self.running.values()}
-        if not asked:
-            return
-        # A reader that hangs or restarts keeps its last status; it must not keep the others waiting.
-        ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=2)
-        for reference in ready:
-            status = self.ask(reference)
-            if status is not None:
-                self.readers[asked[reference]].status = status
+
+def _same(unit: Unit, other: Unit) -> bool:
+    """Whether a camera's reader can go on as it is."""
+    return (unit.store.id, unit.store.timezone, unit.camera) == (other.store.id, other.store.timezone, other.camera)
+
+
+def _cameras(config: ChainConfig) -> list[tuple[str, Any]]:
+    return [(unit.store.id, unit.camera) for unit in units_of(config)]
+
+
+def _kill(actor: Any) -> None:
+    if actor is not None:
+        ray.kill(actor)
+
+
+def _ask(reference: Any) -> Any:
+    """An actor's answer, or None from one that is restarting or too busy to answer now."""
+    try:
+        return ray.get(reference, timeout=5)
+    except (RayActorError, GetTimeoutError):
+        return None
+    except RayError as error:
+        log.warning("an actor answered with an error: %s", last_line(error))
+        return None

@@ -12,6 +12,7 @@ from datetime import datetime
 from ray.exceptions import RayError
 
 from risa_ray.config import ChainConfig
+from risa_ray.errors import InputError
 from risa_ray.inputs import Unit, units_of
 from risa_ray.sources.base import Source
 from risa_ray.store import runs
@@ -25,6 +26,8 @@ from risa_ray.streaming.crew import Crew
 from risa_ray.streaming.reader import ReaderStatus
 
 log = logging.getLogger("risa")
+
+Watch = Callable[[], tuple[ChainConfig, Mapping[str, Source]] | None]
 
 HEARTBEAT_S = 10.0
 _STOP_S = 40.0
@@ -69,6 +72,7 @@ def stream(
     stop: threading.Event,
     on_snapshot: Callable[[Snapshot], None],
     interval_s: float = 0.5,
+    watch: Watch = lambda: None,
 ) -> StreamReport:
     """Run a chain until its files end or `stop` is set. Ray must be connected.
 
@@ -77,6 +81,7 @@ def stream(
         sources: what `preflight` found good.
         stop: set by Ctrl-C or SIGTERM; readers stop, and what was read is analysed and committed.
         on_snapshot: called every `interval_s` from this thread.
+        watch: asked every `interval_s` for an edited config, checked, with its sources; see `watch.ConfigWatch`.
 
     Raises:
         InputError: bad input, before any actor starts.
@@ -85,19 +90,19 @@ def stream(
     check_resources(config)
     began = time.monotonic()
     run = open_run(config, units_of(config), sources)
-    crew = Crew.start(config, run.run_id, stop)
+    crew = Crew(config, run.run_id)
     try:
-        seen_alerts = 0
+        crew.wait_ready(stop)
         if not stop.is_set():
-            crew.start_readers(config, sources, run)
-            seen_alerts = _supervise(crew, run, stop, on_snapshot, began, interval_s)
+            crew.start_readers(run)
+            run = _supervise(crew, run, stop, on_snapshot, began, interval_s, watch)
         try:
             patiently(crew.committer.flush.remote, _LAST_ANSWER_S)
         except RayError as error:
             raise StoreError(f"the last rows are not stored: {last_line(error)}") from None
-        status: CommitterStatus = patiently(lambda: crew.committer.status.remote(seen_alerts), _LAST_ANSWER_S)
-        analyzers, readers = crew.analyzer_statuses(), crew.statuses()
-        stopped = not crew.finished or (stop.is_set() and not crew.readers)
+        status: CommitterStatus = patiently(lambda: crew.committer.status.remote(crew.seen_alerts), _LAST_ANSWER_S)
+        analyzers, readers = crew.last_analyzer_statuses(), crew.statuses()
+        stopped = not crew.finished or (stop.is_set() and not crew.started)
         if stopped:
             runs.release(run)
         else:
@@ -116,17 +121,26 @@ def open_run(config: ChainConfig, units: Sequence[Unit], sources: Mapping[str, S
         InputError: the same run is under way.
         StoreError: the tables cannot be written.
     """
+    _write_context(config, units, sources)
+    return runs.start_run(config.data, _described(units, sources), _settings_key(config))
+
+
+def _write_context(config: ChainConfig, units: Sequence[Unit], sources: Mapping[str, Source]) -> None:
     sizes = {u.camera.id: size for u in units if (size := sources[u.key].size()) is not None}
-    started = {u.key: sources[u.key].started_at() for u in units}
     first: dict[str, datetime] = {}
     for unit in units:
-        first[unit.camera.id] = min(started[unit.key], first.get(unit.camera.id, started[unit.key]))
+        started = sources[unit.key].started_at()
+        first[unit.camera.id] = min(started, first.get(unit.camera.id, started))
     write_context(config.data, config, first, sizes)
-    described = {
-        u.key: runs.RunSource(u.store.id, sources[u.key].fingerprint(), sources[u.key].live, started[u.key])
+
+
+def _described(units: Sequence[Unit], sources: Mapping[str, Source]) -> dict[str, runs.RunSource]:
+    return {
+        u.key: runs.RunSource(
+            u.store.id, sources[u.key].fingerprint(), sources[u.key].live, sources[u.key].started_at()
+        )
         for u in units
     }
-    return runs.start_run(config.data, described, _settings_key(config))
 
 
 def _settings_key(config: ChainConfig) -> str:
@@ -145,9 +159,10 @@ def _supervise(
     on_snapshot: Callable[[Snapshot], None],
     began: float,
     interval_s: float,
-) -> int:
-    """Until every reader has ended; returns the number of alerts shown."""
-    deadline, next_beat, seen_alerts = None, time.monotonic() + HEARTBEAT_S, 0
+    watch: Watch,
+) -> runs.RunRecord:
+    """Until every reader has ended; returns the run's record, which an edited config changes."""
+    deadline, next_beat = None, time.monotonic() + HEARTBEAT_S
     while crew.busy:
         if stop.is_set() and deadline is None:
             deadline = time.monotonic() + _STOP_S
@@ -155,10 +170,11 @@ def _supervise(
         if deadline is not None and time.monotonic() > deadline:
             crew.abandon(_STOP_S)
             break
+        if deadline is None and (edited := watch()) is not None:
+            run = _follow(crew, run, *edited)
         crew.step(interval_s, stopping=deadline is not None)
-        status = crew.committer_status(seen_alerts)
+        status = crew.committer_status()
         if status is not None:
-            seen_alerts = status.alert_count
             elapsed = time.monotonic() - began
             on_snapshot(Snapshot(run.run_id, elapsed, status, crew.statuses(), crew.analyzer_statuses()))
         if time.monotonic() >= next_beat:
@@ -169,4 +185,17 @@ def _supervise(
             except StoreError as error:
                 # The run itself goes on: should another take it up meanwhile, the marks keep the rows exactly once.
                 log.warning("%s", error)
-    return seen_alerts
+    return run
+
+
+def _follow(crew: Crew, run: runs.RunRecord, config: ChainConfig, sources: Mapping[str, Source]) -> runs.RunRecord:
+    """Put an edited config into force. The store must know of it first: should it not, the old one stays."""
+    units = units_of(config)
+    try:
+        _write_context(config, units, sources)
+        run = runs.amend(run, _described(units, sources), _settings_key(config))
+    except (InputError, StoreError) as error:
+        log.error("the edited config is not followed: %s; save it again to try again", error)
+        return run
+    crew.reconfigure(config, run)
+    return run

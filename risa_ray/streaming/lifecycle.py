@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +15,13 @@ two, or stopped."""
 
 CAMERA_STATES: tuple[CameraState, ...] = get_args(CameraState)
 ENDED: frozenset[CameraState] = frozenset({"stopped", "complete", "broken"})
+
+LONGEST_S = 4.0
+REFUSED_S = 60.0
+_SHORTEST_S = 0.25
+_FIND_HOST_S = 10.0
+_GOOD_S = 10.0
+"""A connection that lasted so long was good: the next attempt comes soon. Others count as failures in a row."""
 
 _LEGAL: dict[CameraState, frozenset[CameraState]] = {
     "connecting": frozenset({"live", "reading", "backing_off", "stopped", "complete", "broken"}),
@@ -68,9 +77,24 @@ class Lifecycle:
 
     @property
     def lost(self) -> bool:
-        """Whether a live camera was silent for so long that its connection is worth nothing any more."""
-        silent_s = self._clock() - self._heard_at
-        return self.state in ("live", "stalled") and silent_s > 2 * self._stall_timeout_s
+        """Whether a live camera was silent for so long that its connection is worth nothing any more.
+
+        One that is connected gets time to find its host, too, which no time-out of the decoder's covers.
+        """
+        state, longest_s = self.state, 2 * self._stall_timeout_s
+        if state == "connecting":
+            return self.lasted_s > longest_s + _FIND_HOST_S
+        return state in ("live", "stalled") and self._clock() - self._heard_at > longest_s
+
+    def hold(self) -> None:
+        """We make the camera wait: from here to `release` it is not its fault that nothing is heard of it."""
+        with self._lock:
+            self._heard_at = math.inf
+
+    def release(self) -> None:
+        """We are listening again."""
+        with self._lock:
+            self._heard_at = self._clock()
 
     def heard(self) -> None:
         """A live camera sent a picture."""
@@ -96,3 +120,25 @@ class Lifecycle:
             raise IllegalTransitionError(f"a camera that is {self._state} cannot become {state}")
         self._state = state
         self._since = self._clock()
+
+
+class BackOff:
+    """How long to wait before a camera is connected again: exponential, with jitter, never above 4 s.
+
+    After a refusal of the credentials it is a minute, since cameras lock accounts.
+
+    Args:
+        jitter: a random number in [0, 1), so that cameras behind one switch do not come back all at once.
+    """
+
+    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+        self._jitter = jitter
+        self._failures = 0
+
+    def next_s(self, lasted_s: float, refused: bool) -> float:
+        """Seconds to wait after a connection that lasted so long (0: it never came about)."""
+        if refused:
+            return REFUSED_S
+        self._failures = 0 if lasted_s >= _GOOD_S else self._failures + 1
+        longest = min(LONGEST_S, _SHORTEST_S * 2.0 ** min(self._failures, 10))
+        return longest * (0.5 + 0.5 * self._jitter())

@@ -11,24 +11,22 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import ray
 from ray.exceptions import RayTaskError
 
 from risa_ray.config import CameraConfig, redact
-from risa_ray.errors import BrokenSourceError, SourceError
-from risa_ray.frames import Frame
+from risa_ray.errors import SourceError
 from risa_ray.sources import create_source, policy_of
-from risa_ray.sources.base import Source
-from risa_ray.sources.reading import read_frames, undecoded
 from risa_ray.store.writer import SessionInfo
 from risa_ray.streaming.buffer import FrameBuffer
 from risa_ray.streaming.calls import last_line, patiently
-from risa_ray.streaming.lifecycle import CameraState
+from risa_ray.streaming.decoding import Decoding, Ending
+from risa_ray.streaming.lifecycle import BackOff, CameraState, Lifecycle
 from risa_ray.streaming.process import ProcessUse, process_use
 from risa_ray.streaming.sender import Sender
 
 log = logging.getLogger("risa.reader")
 
-_BACK_OFF_S = (0.5, 1.0, 2.0, 4.0)
 _WAITING_FRAMES = {"every_frame": 8, "freshest": 2}
 """Decoded frames that may wait. A live picture that waits ages: two suffice to keep the analyzer busy."""
 
@@ -43,6 +41,7 @@ class ReaderStatus:
     """
 
     camera_id: str
+    store_id: str = ""
     state: CameraState = "connecting"
     session: SessionInfo | None = None
     last_seq: int = -1
@@ -74,128 +73,138 @@ class ReaderActor:
         self._camera = camera
         self._timezone = ZoneInfo(timezone)
         self._bytes_in_flight = bytes_in_flight
+        self._node_id = ray.get_runtime_context().get_node_id()
         self._stopping = threading.Event()
-        self._state: CameraState = "connecting"
-        self._note = ""
+        self._lifecycle = Lifecycle(camera.stall_timeout_s)
+        self._note = self._told = ""
         self._session: SessionInfo | None = None
-        self._source: Source | None = None
-        self._last_seq = -1
-        self._read = 0
-        self._decode_s = 0.0
+        self._decoding: Decoding | None = None
+        self._sender: Sender | None = None
+        self._analyzer: Any = None
+        self._changing = threading.Lock()
+        self._before = ReaderStatus(camera.id)  # what the sessions before this one add to the counts
         self._began_at = 0.0
         self._ended_at = 0.0
 
     def run(self, analyzer: Any, committer: Any, session: SessionInfo) -> ReaderStatus:
         """Read until the source ends or `stop` is called; a live camera that breaks off is opened again, as a new
-        session. Returns once everything is acknowledged by the store."""
-        attempt = 0
-        while not self._stopping.is_set():
-            self._state, self._note, self._last_seq = "connecting", "", -1
-            try:
-                self._state = self._run_session(analyzer, committer, session)
-            except SourceError as error:
-                self._state, self._note = "broken", str(error)
-            except RayTaskError as error:
-                # The store or an actor refused: for a file that is the end, a live camera tries again.
-                if not session.live:
-                    raise
-                self._state, self._note = "broken", last_line(error)
-            if self._state != "broken" or not session.live:
+        session. Returns once everything is acknowledged by the store.
+
+        Raises:
+            RayTaskError: the store or the analyzer refused a file's frames; a live camera tries again.
+        """
+        with self._changing:
+            self._analyzer = self._analyzer or analyzer  # `use` may have come first
+        back_off = BackOff()
+        while True:
+            ending = self._session_of(committer, session)
+            if self._stopping.is_set() or ending.word != "broken" or not session.live:
                 break
-            attempt = 0 if self._last_seq >= 0 else attempt + 1
-            self._state = "backing_off"
-            self._stopping.wait(_BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)])
+            self._note = ending.note
+            self._lifecycle.go("backing_off")
+            lasted_s = self._ended_at - self._began_at if self._decoding and self._decoding.read else 0.0
+            if self._stopping.wait(back_off.next_s(lasted_s, ending.refused)):
+                break
+            self._lifecycle.go("connecting")
             session = replace(session, session_id=secrets.token_hex(6), started_at=datetime.now(UTC))
-        if self._stopping.is_set() and self._state != "complete":
-            self._state = "stopped"
+        self._note = ending.note
+        self._lifecycle.go("stopped" if self._stopping.is_set() and ending.word != "complete" else ending.word)
         return self.status()
 
+    def use(self, analyzer: Any, abandon: bool) -> None:
+        """Go on with another analyzer; see `Sender.use`."""
+        with self._changing:
+            self._analyzer = analyzer
+            if self._sender is not None:
+                self._sender.use(analyzer, abandon)
+
     def status(self) -> ReaderStatus:
+        now, before = self._decoding, self._before
         return ReaderStatus(
             camera_id=self._camera.id,
-            state=self._state,
+            store_id=self._store_id,
+            state=self._lifecycle.state,
             session=self._session,
-            last_seq=self._last_seq,
-            read=self._read,
-            decode_errors=getattr(self._source, "decode_errors", 0),
+            last_seq=now.last_seq if now else -1,
+            read=before.read + (now.read if now else 0),
+            decode_errors=before.decode_errors + (now.decode_errors if now else 0),
             note=self._note,
-            decode_s=self._decode_s,
+            decode_s=before.decode_s + (now.decode_s if now else 0.0),
             active_s=(self._ended_at or time.monotonic()) - self._began_at if self._began_at else 0.0,
+            connections=self._lifecycle.connections,
+            stalls=self._lifecycle.stalls,
+            node_id=self._node_id,
             process=process_use(),
         )
 
     def stop(self) -> None:
         """Read no further; what was read is still analysed and committed, and `run` returns."""
         self._stopping.set()
-        if self._source is not None:
-            self._source.close()
+        if self._decoding is not None:
+            self._decoding.close()
 
-    def _run_session(self, analyzer: Any, committer: Any, session: SessionInfo) -> CameraState:
+    def _session_of(self, committer: Any, session: SessionInfo) -> Ending:
+        """One session from its beginning to the store's last acknowledgement, and how it ended."""
+        try:
+            return self._read(committer, session)
+        except SourceError as error:
+            ending = Ending("broken", redact(str(error)))
+        except RayTaskError as error:
+            if not session.live:
+                raise
+            ending = Ending("broken", last_line(error))
+        self._tell(ending.note, new=False)
+        return ending
+
+    def _tell(self, reason: str, *, new: bool) -> None:
+        """Log why a camera broke off; once, as long as every attempt to connect fails for the same reason."""
+        if new or reason != self._told:
+            log.warning("camera %s: %s", self._camera.id, reason)
+        self._told = reason
+
+    def _read(self, committer: Any, session: SessionInfo) -> Ending:
         source = create_source(self._camera, self._timezone)
-        self._source = source
-        if self._stopping.is_set():  # `stop` may have looked for the source just before it was there
-            source.close()
         source.check()
         mark = None if source.live else patiently(lambda: committer.open_session.remote(session))
-        self._session, self._last_seq = session, -1 if mark is None else mark
-        self._began_at, self._ended_at = time.monotonic(), 0.0
         policy = policy_of(self._camera, source)
         buffer = FrameBuffer(policy, _WAITING_FRAMES[policy], self._camera.max_staleness_s)
-        sender = Sender(self._store_id, self._camera, session, policy, analyzer, committer, self._bytes_in_flight, mark)
-        self._state = "connecting" if source.live else "reading"
-        ended: list[CameraState] = []
-        decoder = threading.Thread(
-            target=self._decode, args=(source, session, self._last_seq, buffer, ended), name="decode", daemon=True
-        )
-        decoder.start()
+        decoding = Decoding(source, self._camera, session, -1 if mark is None else mark, buffer, self._lifecycle)
+        with self._changing:
+            self._sender = sender = Sender(
+                self._store_id, self._camera, session, policy, self._analyzer, committer, self._bytes_in_flight, mark
+            )
+        self._before = self.status()
+        self._session, self._decoding = session, decoding
+        self._began_at, self._ended_at = time.monotonic(), 0.0
+        if self._stopping.is_set():  # `stop` may have looked for the decoding just before it was there
+            decoding.close()
+        if not source.live:
+            self._lifecycle.go("reading")
+        decoding.start()
         try:
-            self._pump(buffer, sender)
+            self._pump(buffer, decoding, sender)
         finally:
-            source.close()
-            buffer.close()
-        decoder.join()
-        sender.finish(ended[0], self._note)
+            decoding.close()
+        ending = decoding.ending()
+        if ending.word == "broken":
+            self._tell(ending.note, new=decoding.read > 0)
+        if ending.word == "broken" and source.live:
+            self._note = ending.note
+            self._lifecycle.go("backing_off")  # the store may take a moment to acknowledge
+        sender.finish(ending.word, ending.note)
         self._ended_at = time.monotonic()
-        return ended[0]
+        return ending
 
-    def _decode(
-        self, source: Source, session: SessionInfo, mark: int, buffer: FrameBuffer, ended: list[CameraState]
-    ) -> None:
-        """Drain the source into the buffer; always leaves one word on how it ended."""
-        word: CameraState = "complete"
-        items = read_frames(source, self._camera, session.session_id, session.started_at, mark)
-        try:
-            while True:
-                began = time.perf_counter()
-                item = next(items, None)
-                self._decode_s += time.perf_counter() - began
-                if item is None or not buffer.put(item):
-                    break
-                self._last_seq = item.frame_seq
-                self._read += 1
-                if source.live and isinstance(item, Frame):
-                    self._state = "live"
-            if self._stopping.is_set():
-                word = "stopped"
-            self._note = undecoded(source)
-        except (BrokenSourceError, SourceError) as error:
-            word, self._note = "broken", redact(str(error))
-            log.warning("camera %s: %s", self._camera.id, self._note)
-        except Exception as error:
-            # Whatever a decoder throws must end this session, named, and nothing else.
-            word, self._note = "broken", redact(f"{self._camera.source}: {type(error).__name__}: {error}")
-            log.error("camera %s: reading failed: %s", self._camera.id, self._note)
-        finally:
-            ended.append(word)
-            buffer.close()
-
-    def _pump(self, buffer: FrameBuffer, sender: Sender) -> None:
+    def _pump(self, buffer: FrameBuffer, decoding: Decoding, sender: Sender) -> None:
         while True:
             sender.settle(block=not sender.has_room)
+            if self._lifecycle.lost:
+                decoding.give_up()
             if not sender.has_room:
                 continue
             run = buffer.take(sender.run_length, timeout_s=0.01 if sender.busy else 0.2)
             if run:
+                self._note = ""
                 sender.send(run)
             elif buffer.exhausted:
                 break

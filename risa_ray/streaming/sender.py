@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import random
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from risa_ray.config import CameraConfig, Policy
-from risa_ray.frames import Chunk, Frame, Outcome, dropped
+from risa_ray.frames import Chunk, Frame, Outcome
 from risa_ray.store.writer import GapError, SessionInfo
 from risa_ray.streaming.analyzer import StateLostError
 from risa_ray.streaming.calls import last_line, patiently
@@ -27,12 +27,14 @@ _RUN_FRAMES = 4
 """Frames in one call of `every_frame`; `freshest` sends single ones, since a frame that waits for others ages."""
 _UNACKNOWLEDGED_OUTCOMES = 20_000
 """Results that may wait for the store (a full disk, say) before the reader stops taking frames."""
-_ATTEMPTS = 3
-"""How often a single frame may fail, alone, before it counts as poison."""
+_PAUSE_S = 0.3
+"""Before runs are sent again to an analyzer that died, which Ray restarts."""
 
 
 @dataclass
 class _InFlight:
+    """`answer` is None for a run that is to be sent again."""
+
     run: Sequence[Frame | Outcome]
     answer: Any
 
@@ -41,7 +43,8 @@ class Sender:
     """Sends one session's runs to the analyzer and their chunks to the committer.
 
     It keeps every run until it is analysed and every chunk until the store acknowledged it. When an analyzer or the
-    committer dies, it sends again what has no answer; the store trims what it already has.
+    committer dies, it sends again what has no answer; the store trims what it already has. All methods but `use` are
+    for one thread.
 
     Args:
         policy: of the camera; frames of `freshest` older than its max_staleness_s are not analysed any more.
@@ -76,6 +79,10 @@ class Sender:
         self._acknowledged = -1 if mark is None else mark
         self._fresh = True
         self._frame_bytes = 0
+        self._again_at = 0.0
+        self._alone = False
+        self._lock = threading.Lock()
+        self._following: tuple[Any, bool] | None = None
 
     @property
     def busy(self) -> bool:
@@ -87,7 +94,8 @@ class Sender:
         """Whether another run may be sent."""
         fits = _IN_FLIGHT if self._bytes_in_flight >= _IN_FLIGHT * self._frame_bytes else 1
         waiting = sum(len(c.outcomes) for c in self._unacknowledged)
-        return len(self._in_flight) < fits and waiting < _UNACKNOWLEDGED_OUTCOMES
+        moving = self._following is not None
+        return len(self._in_flight) < fits and waiting < _UNACKNOWLEDGED_OUTCOMES and not moving
 
     @property
     def run_length(self) -> int:
@@ -101,17 +109,37 @@ class Sender:
         if not self._opened:
             self._open()
         self._frame_bytes = max([self._frame_bytes, *(i.image.nbytes for i in run if isinstance(i, Frame))])
+        if any(flight.answer is None for flight in self._in_flight):
+            self._in_flight.append(_InFlight(run, None))  # behind those that are to be sent again
+            return
         self._in_flight.append(_InFlight(run, self._analyze(run)))
         self._fresh = False
 
+    def use(self, analyzer: Any, abandon: bool) -> None:
+        """Go on with another analyzer, as a new tracker epoch; from any thread.
+
+        Args:
+            abandon: wait no more for what the old one was sent, but send it again.
+        """
+        with self._lock:
+            waited_for = self._following is None or not self._following[1]
+            self._following = analyzer, abandon or not waited_for
+
     def settle(self, *, block: bool) -> None:
         """Pass finished analyses on to the committer, in order; with `block`, wait a moment for one."""
-        if self._in_flight:
+        self._change_analyzer()
+        if not self._in_flight:
+            if block:
+                time.sleep(0.05)  # the store is behind
+        elif self._in_flight[0].answer is None:
+            if time.monotonic() >= self._again_at:
+                self._send_again()
+            elif block:
+                time.sleep(0.05)
+        else:
             ready, _ = ray.wait([self._in_flight[0].answer], timeout=0.2 if block else 0)
             if ready:
                 self._pass_on()
-        elif block:
-            time.sleep(0.05)  # the store is behind
         self._collect_acknowledgements()
 
     def drain(self) -> None:
@@ -141,9 +169,9 @@ class Sender:
         self._acknowledge(patiently(lambda: self._committer.open_session.remote(self._session)))
         self._opened = True
 
-    def _analyze(self, run: Sequence[Frame | Outcome], *, alone: bool = False) -> Any:
+    def _analyze(self, run: Sequence[Frame | Outcome]) -> Any:
         return self._analyzer.analyze.remote(
-            self._store_id, self._camera, self._session.session_id, run, self._fresh, alone, self._max_age_s
+            self._store_id, self._camera, self._session.session_id, run, self._fresh, self._max_age_s
         )
 
     def _pass_on(self) -> None:
@@ -152,6 +180,7 @@ class Sender:
         except RayError as error:
             self._recover(error)
             return
+        self._alone = False
         self._in_flight.popleft()
         self._commit(chunk)
 
@@ -160,41 +189,37 @@ class Sender:
         self._adds.append(self._committer.add.remote(chunk))
 
     def _recover(self, error: RayError) -> None:
-        """Send again everything without an answer, as a new tracker epoch; skip a frame that fails again and again."""
-        runs = [f.run for f in self._in_flight]
-        self._in_flight.clear()
+        """Send again everything without an answer, as a new tracker epoch."""
+        lost_state = isinstance(getattr(error, "cause", None), StateLostError)
+        if isinstance(error, RayTaskError) and not lost_state:
+            raise error
+        if not lost_state:
+            if not self._alone:
+                log.warning("camera %s: the analyzer is gone (%s); sending again", self._camera.id, last_line(error))
+            self._alone = True
+            self._again_at = time.monotonic() + _PAUSE_S
+        for flight in self._in_flight:
+            flight.answer = None
         self._fresh = True
-        if isinstance(getattr(error, "cause", None), StateLostError):
-            for run in runs:
-                self.send(run)
-            return
-        log.warning("camera %s: analysis failed (%s); trying frame by frame", self._camera.id, last_line(error))
-        for item in (item for run in runs for item in run):
-            self._commit(self._analyze_alone(item))
 
-    def _analyze_alone(self, item: Frame | Outcome) -> Chunk:
-        """One frame's chunk, however often the analyzer dies; a frame that never passes is dropped as poison."""
-        for attempt in range(_ATTEMPTS if isinstance(item, Frame) else 0):
-            try:
-                # Cameras that shared an analyzer with the guilty frame try again too: spread them out, so that an
-                # innocent frame is not in the same process again when it dies.
-                time.sleep(random.uniform(0, 0.2 * 4**attempt))  # noqa: S311 (jitter, nothing secret)
-                patiently(self._analyzer.status.remote)
-                chunk: Chunk = ray.get(self._analyze([item], alone=True))
+    def _send_again(self) -> None:
+        for flight in self._in_flight:
+            if flight.answer is None:
+                flight.answer = self._analyze(flight.run)
                 self._fresh = False
-                return chunk
-            except RayError as error:
-                self._fresh = True
-                log.warning("camera %s: frame %d failed (%s)", self._camera.id, item.frame_seq, last_line(error))
-        if isinstance(item, Frame):
-            log.error(
-                "camera %s: frame %d of session %s is skipped as poison",
-                self._camera.id, item.frame_seq, self._session.session_id,
-            )  # fmt: skip
-            item = dropped(item, "poison")
+
+    def _change_analyzer(self) -> None:
+        """Do as `use` said; only the thread that sends may touch what is in flight."""
+        with self._lock:
+            if self._following is None or (self._in_flight and not self._following[1]):
+                return
+            following, self._following = self._following, None
+        self._analyzer.forget.remote(self._camera.id)
+        self._analyzer = following[0]
         self._fresh = True
-        camera = self._camera
-        return Chunk(self._store_id, camera.id, self._session.session_id, camera.detector, "", (item,))
+        self._again_at = 0.0
+        for flight in self._in_flight:
+            flight.answer = None
 
     def _collect_acknowledgements(self) -> None:
         while self._adds:

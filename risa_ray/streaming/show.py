@@ -9,7 +9,6 @@ from types import TracebackType
 
 from rich.console import Console
 
-from risa_ray.config import ChainConfig
 from risa_ray.live.events import EventWriter
 from risa_ray.live.terminal import Progress, Terminal
 from risa_ray.streaming.driver import Snapshot
@@ -21,7 +20,6 @@ class RunView:
     """Takes the driver's snapshots and shows them; a context manager.
 
     Args:
-        config: of the run.
         console: where people look. Standard error when events go to standard output.
         events: file for JSON lines, "-" for standard output, or None.
         notes: lines that stay at the bottom.
@@ -30,13 +28,11 @@ class RunView:
 
     def __init__(
         self,
-        config: ChainConfig,
         console: Console,
         events: str | None = None,
         notes: Sequence[str] = (),
         duration_s: float | None = None,
     ) -> None:
-        self._store_of = {camera.id: store.id for store, camera in config.cameras()}
         self._terminal = Terminal(console)
         self._events = EventWriter(events) if events else None
         self._notes = tuple(notes)
@@ -90,7 +86,9 @@ class RunView:
         now = datetime.now(UTC)
         for camera_id, state in states.items():
             if self._states.get(camera_id) != state:
-                events.camera(self._store_of[camera_id], camera_id, state, now, snapshot.readers[camera_id].note)
+                events.camera(
+                    snapshot.readers[camera_id].store_id, camera_id, state, now, snapshot.readers[camera_id].note
+                )
         if time.monotonic() >= self._next_event:
             self._next_event = time.monotonic() + _EVENTS_EVERY_S
             events.figures(snapshot.committer.figures)

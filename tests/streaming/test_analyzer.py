@@ -50,7 +50,7 @@ def analyzer(tiny_model: Path) -> Make:
 def analyze(
     actor: AnalyzerActor, camera: CameraConfig, run: list[Frame], fresh: bool, max_age_s: float | None = None
 ) -> asyncio.Task[Chunk]:
-    return asyncio.create_task(actor.analyze("store", camera, "session", run, fresh, False, max_age_s))
+    return asyncio.create_task(actor.analyze("store", camera, "session", run, fresh, max_age_s))
 
 
 def test_runs_that_arrive_in_the_wrong_order_are_one_epoch(
@@ -94,19 +94,18 @@ def test_frames_that_waited_too_long_are_dropped_as_stale(
     assert [o.cause for o in run(one()).outcomes] == ["stale", "stale", None, None]
 
 
-def test_a_frame_that_fails_does_not_fail_another_camera(
+def test_a_frame_that_fails_is_poison_and_harms_no_other(
     camera: CameraConfig, frames: list[Frame], analyzer: Make
 ) -> None:
     other = camera.model_copy(update={"id": "other"})
-    bad = [replace(frames[0], camera_id="other", image=np.zeros((9, 9), np.uint8))]
+    bad = [replace(f, camera_id="other") for f in frames[:3]]
+    bad[1] = replace(bad[1], image=np.zeros((9, 9), np.uint8))
 
-    async def both() -> tuple[Chunk, BaseException | Chunk]:
+    async def both() -> tuple[Chunk, Chunk]:
         actor = analyzer()
-        guilty, innocent = analyze(actor, other, bad, True), analyze(actor, camera, frames[:2], True)
-        results = await asyncio.gather(innocent, guilty, return_exceptions=True)
-        assert isinstance(results[0], Chunk)
-        return results[0], results[1]
+        return await asyncio.gather(analyze(actor, camera, frames[:2], True), analyze(actor, other, bad, True))
 
-    chunk, error = run(both())
-    assert [o.cause for o in chunk.outcomes] == [None, None]
-    assert isinstance(error, ValueError)
+    innocent, guilty = run(both())
+    assert [o.cause for o in innocent.outcomes] == [None, None]
+    assert [o.cause for o in guilty.outcomes] == [None, "poison", None]
+    assert bad[1].frame_seq not in {f.frame_seq for f in guilty.faces}

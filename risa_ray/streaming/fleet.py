@@ -1,0 +1,242 @@
+"""The analyzers of a run: started, watched, replaced when they hang, and the cameras shared among them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from risa_ray.config import CameraConfig, PipelineConfig
+from risa_ray.errors import InputError
+from risa_ray.streaming.analyzer import AnalyzerActor, AnalyzerStatus
+from risa_ray.streaming.calls import last_line
+from risa_ray.streaming.cluster import alive_nodes, analyzer_places, analyzers_per_node
+from risa_ray.streaming.polling import Polled
+
+log = logging.getLogger("risa")
+
+_ABSENT_S = 20.0
+"""Without an answer for so long an analyzer loses its cameras to the others. A restart takes less."""
+_LOOK_ROUND_S = 2.0
+"""How often the cluster is asked for its nodes."""
+
+Cameras = Sequence[tuple[str, CameraConfig]]
+Move = Callable[[str, Any, bool], None]
+"""Called with a camera's id, its new analyzer, and whether the old one is to be waited for no more."""
+
+
+@dataclass
+class _Analyzer:
+    """`place`: the node it is bound to (`analyzers: auto`), or None; `preparing`: until its models are loaded."""
+
+    number: int
+    actor: Any
+    place: str | None
+    preparing: Any
+    poll: Polled[AnalyzerStatus]
+    cameras: set[str] = field(default_factory=set)
+    ready: bool = False
+
+
+class Fleet:
+    """Starts as many analyzers as the config says, and keeps every camera with one that works.
+
+    Args:
+        pipeline: the config's.
+        run_id: names what an analyzer leaves for its successor.
+        cameras: all cameras, each with its store's id, whose models every analyzer loads at its start.
+        move: how a camera is told of its new analyzer.
+    """
+
+    def __init__(self, pipeline: PipelineConfig, run_id: str, cameras: Cameras, move: Move) -> None:
+        self._pipeline = pipeline
+        self._run_id = run_id
+        self._cameras = list(cameras)
+        self._move = move
+        self._started = 0
+        self._nodes: set[str] = set()
+        self._looked_at = 0.0
+        self._analyzers: list[_Analyzer] = []
+        for place in self._places():
+            self._start(place)
+
+    def wait_ready(self, stop: threading.Event) -> None:
+        """Wait until every analyzer has its models, or `stop` is set.
+
+        Raises:
+            InputError: an analyzer cannot start.
+        """
+        said = time.monotonic()
+        waiting = {a.preparing: a for a in self._analyzers}
+        while waiting and not stop.is_set():
+            ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0.5)
+            for reference in ready:
+                try:
+                    ray.get(reference)
+                except RayError as error:
+                    raise InputError(f"pipeline: an analyzer cannot start ({last_line(error)})") from None
+                self._now_ready(waiting.pop(reference))
+            if waiting and time.monotonic() - said > 30:
+                said = time.monotonic()
+                log.warning(
+                    "waiting for the cluster to place and start %d of %d analyzers", len(waiting), len(self._analyzers)
+                )
+
+    def assign(self, camera_id: str) -> tuple[Any, str | None]:
+        """The analyzer that a camera is to use, the one with the fewest, and the id of its node if that is known."""
+        able = [a for a in self._analyzers if self._works(a)] or self._analyzers
+        chosen = min(able, key=lambda a: len(a.cameras))
+        chosen.cameras.add(camera_id)
+        return chosen.actor, chosen.poll.value.node_id if chosen.poll.value else None
+
+    def release(self, camera_id: str) -> None:
+        """The camera has ended or was removed."""
+        for analyzer in self._analyzers:
+            analyzer.cameras.discard(camera_id)
+
+    def recamera(self, cameras: Cameras) -> None:
+        """The config's cameras have changed; analyzers load what they need beside their work."""
+        self._cameras = list(cameras)
+        for analyzer in self._analyzers:
+            analyzer.actor.prepare.remote(self._cameras)
+
+    def step(self) -> None:
+        """See how everybody is: end those that hang, follow the cluster's nodes, and share out the cameras."""
+        for analyzer in self._analyzers:
+            self._tend(analyzer)
+        if time.monotonic() - self._looked_at > _LOOK_ROUND_S:
+            self._looked_at = time.monotonic()
+            self._nodes = {str(n["NodeID"]) for n in alive_nodes()}
+            self._follow_nodes()
+        self._leave_the_absent()
+        self._balance()
+
+    def statuses(self) -> tuple[AnalyzerStatus, ...]:
+        """The last answer of each analyzer that has given one."""
+        return tuple(a.poll.value for a in self._analyzers if a.poll.value is not None)
+
+    @property
+    def actors(self) -> list[Any]:
+        """The actors themselves."""
+        return [a.actor for a in self._analyzers]
+
+    def kill(self) -> None:
+        """End every analyzer; what they keep for a successor goes too."""
+        closing = [a.actor.close.remote() for a in self._analyzers]
+        if closing:
+            ray.wait(closing, num_returns=len(closing), timeout=2)
+        for analyzer in self._analyzers:
+            ray.kill(analyzer.actor)
+
+    def _places(self) -> list[str | None]:
+        """A place for each analyzer: a node with `auto`, else wherever Ray finds room."""
+        if self._pipeline.analyzers == "auto":
+            return list(analyzer_places(self._pipeline)) or [None]
+        return [None] * self._pipeline.analyzers
+
+    def _start(self, place: str | None) -> None:
+        p = self._pipeline
+        strategy: Any = "SPREAD" if place is None else NodeAffinitySchedulingStrategy(place, soft=False)
+        settings = (p.model, p.device, p.threads, analyzers_per_node(p), p.max_batch, p.batch_window_ms / 1000)
+        name = f"{self._run_id}-{self._started}"
+        actor: Any = ray.remote(AnalyzerActor).options(
+            num_cpus=p.cpus_per_analyzer, num_gpus=p.gpus_per_analyzer, max_restarts=-1, scheduling_strategy=strategy
+        ).remote(*settings, name)  # fmt: skip
+        poll: Polled[AnalyzerStatus] = Polled(actor.status.remote)
+        preparing = actor.prepare.remote(self._cameras)
+        self._analyzers.append(_Analyzer(self._started, actor, place, preparing, poll))
+        self._started += 1
+
+    def _now_ready(self, analyzer: _Analyzer) -> None:
+        analyzer.ready, analyzer.preparing = True, None
+        analyzer.poll.patience()
+
+    def _tend(self, analyzer: _Analyzer) -> None:
+        status = analyzer.poll.look()
+        if analyzer.preparing is not None:
+            self._see_to_start(analyzer)
+            return
+        timeout_s = self._pipeline.analyzer_timeout_s
+        busy_s = status.busy_s if status is not None and analyzer.poll.news else 0.0
+        silent = analyzer.poll.silent_s > timeout_s and self._node_lives(analyzer)
+        if analyzer.ready and (busy_s > timeout_s or silent):
+            log.error("analyzer %d hangs for %.0f s: a new process takes its place", analyzer.number, timeout_s)
+            ray.kill(analyzer.actor, no_restart=False)
+            analyzer.poll.patience()
+            analyzer.preparing = analyzer.actor.prepare.remote(self._cameras)
+            analyzer.ready = False
+
+    def _see_to_start(self, analyzer: _Analyzer) -> None:
+        """An analyzer that was started beside the run is used once it has its models."""
+        if not ray.wait([analyzer.preparing], timeout=0)[0]:
+            return
+        try:
+            ray.get(analyzer.preparing)
+            self._now_ready(analyzer)
+        except RayActorError:
+            analyzer.preparing = analyzer.actor.prepare.remote(self._cameras)  # it died meanwhile, and comes back
+        except RayError as error:
+            log.error("analyzer %d cannot start (%s); the others go on", analyzer.number, last_line(error))
+            analyzer.preparing = None
+
+    def _node_lives(self, analyzer: _Analyzer) -> bool:
+        status = analyzer.poll.value
+        return status is None or not self._nodes or status.node_id in self._nodes
+
+    def _works(self, analyzer: _Analyzer) -> bool:
+        return analyzer.ready and analyzer.poll.silent_s < _ABSENT_S and self._node_lives(analyzer)
+
+    def _follow_nodes(self) -> None:
+        """With `auto`: an analyzer for every place that has none, and none for places that are gone."""
+        if self._pipeline.analyzers != "auto":
+            return
+        missing = self._places()
+        for analyzer in list(self._analyzers):
+            if analyzer.place in missing:
+                missing.remove(analyzer.place)
+            elif analyzer.place not in self._nodes and len(self._analyzers) > 1:
+                log.warning("analyzer %d: its node has left the cluster", analyzer.number)
+                self._analyzers.remove(analyzer)
+                ray.kill(analyzer.actor)
+                self._rehome(analyzer.cameras, abandon=True)
+        for place in missing:
+            if place is not None:
+                log.warning("analyzer %d: starting on a node that has room", self._started)
+                self._start(place)
+
+    def _leave_the_absent(self) -> None:
+        if not any(self._works(a) for a in self._analyzers):
+            return
+        for analyzer in self._analyzers:
+            if analyzer.cameras and not self._works(analyzer) and not self._soon_back(analyzer):
+                log.warning("analyzer %d does not answer: its cameras move to the others", analyzer.number)
+                cameras, analyzer.cameras = analyzer.cameras, set()
+                self._rehome(cameras, abandon=True)
+
+    def _soon_back(self, analyzer: _Analyzer) -> bool:
+        """Silent for a moment only, as one that crashed and is restarted on its node."""
+        return analyzer.poll.silent_s < _ABSENT_S and self._node_lives(analyzer)
+
+    def _rehome(self, cameras: set[str], abandon: bool) -> None:
+        for camera_id in sorted(cameras):
+            actor, _ = self.assign(camera_id)
+            self._move(camera_id, actor, abandon)
+
+    def _balance(self) -> None:
+        """Move cameras from the fullest analyzer to the emptiest until none has two more than another."""
+        able = [a for a in self._analyzers if self._works(a)]
+        while len(able) > 1:
+            least, most = min(able, key=lambda a: len(a.cameras)), max(able, key=lambda a: len(a.cameras))
+            if len(most.cameras) - len(least.cameras) < 2:
+                return
+            camera_id = max(most.cameras)
+            most.cameras.remove(camera_id)
+            least.cameras.add(camera_id)
+            self._move(camera_id, least.actor, False)

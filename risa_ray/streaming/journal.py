@@ -1,0 +1,75 @@
+"""What an analyzer is at work on, kept where the process that takes its place finds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+Key = tuple[str, int]
+"""session_id and frame_seq."""
+
+POISON_DEATHS = 2
+"""Deaths of a process with one frame alone at work, after which that frame counts as poison."""
+
+
+class Journal:
+    """Finds the frame that kills the process.
+
+    What is at work when a process dies is suspected: its successor takes each of those frames alone. A frame that was
+    alone at work when the process died, twice, is poison. The file lies in the folder for temporary files, since a
+    successor on another node may as well begin anew.
+
+    Args:
+        name: the same for a process and its successor; None keeps nothing.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        self._path = Path(tempfile.gettempdir()) / f"risa-{name}.journal" if name else None
+        left = self._read()
+        self._deaths: dict[Key, int] = {(session, seq): deaths for session, seq, deaths in left["suspects"]}
+        for session, seq in left["at_work"]:
+            self._deaths[session, seq] = self._deaths.get((session, seq), 0) + (len(left["at_work"]) == 1)
+        self._write([])
+
+    def suspects(self, key: Key) -> bool:
+        """Whether a frame is to be analysed alone."""
+        return key in self._deaths
+
+    def poison(self, key: Key) -> bool:
+        """Whether a frame is to be analysed never again."""
+        return self._deaths.get(key, 0) >= POISON_DEATHS
+
+    def begin(self, keys: Sequence[Key]) -> None:
+        """Work on these frames begins."""
+        self._write(keys)
+
+    def end(self, keys: Sequence[Key]) -> None:
+        """These frames did no harm."""
+        for key in keys:
+            self._deaths.pop(key, None)
+        self._write([])
+
+    def close(self) -> None:
+        """There will be no successor."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            left: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8")) if self._path else {}
+        except (OSError, ValueError):  # no predecessor
+            left = {}
+        return {"at_work": [], "suspects": []} | left
+
+    def _write(self, keys: Sequence[Key]) -> None:
+        if self._path is None:
+            return
+        suspects = [(*key, deaths) for key, deaths in self._deaths.items()]
+        # Replaced, never written over: the process may die at any moment.
+        draft = self._path.with_suffix(".draft")
+        draft.write_text(json.dumps({"at_work": keys, "suspects": suspects}), encoding="utf-8")
+        os.replace(draft, self._path)
