@@ -57,7 +57,8 @@ class RunView:
         committer = snapshot.committer
         states = {camera_id: str(status.state) for camera_id, status in snapshot.readers.items()}
         trouble = [committer.trouble] if committer.trouble else []
-        notes = [f"{i}: {s.note}" for i, s in snapshot.readers.items() if s.note]
+        told = {i: s.note or ("stalled" if s.state == "stalled" else "") for i, s in snapshot.readers.items()}
+        notes = [f"{camera_id}: {note}" for camera_id, note in told.items() if note]
         progress = Progress(
             elapsed_s=snapshot.elapsed_s,
             analysed=sum(committer.analysed.values()),
