@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +12,13 @@ from rich.console import Console
 
 from risa_ray import cli_report, cli_store
 from risa_ray.benchmarks.cli import bench
-from risa_ray.config import ChainConfig, load_config, redact
+from risa_ray.config import load_config, redact
 from risa_ray.errors import InputError, RunError
-from risa_ray.inputs import Unit, config_for, recordings_of, refuse_job_folder, units_of
+from risa_ray.inputs import config_for, recordings_of, refuse_job_folder, units_of
 from risa_ray.interrupts import ended_by_interrupt
 from risa_ray.options import Address, Data, DetectEvery, DetectorName, Device, Events, Format, Fps, MinFace, ModelName
 from risa_ray.outputs import make_folder
+from risa_ray.running import run_batch, run_stream, with_data
 from risa_ray.store.errors import StoreError
 
 app = typer.Typer(
@@ -86,50 +86,25 @@ def stream(
     sys.exit(run_stream(lambda: config, events=events, address=address))
 
 
-def run_stream(
-    load: Callable[[], ChainConfig],
-    path: Path | None = None,
-    *,
-    events: str | None = None,
-    address: str | None = None,
-) -> int:
-    """Stream a config to its end; the exit code.
+@app.command()
+def submit(
+    config: Annotated[Path, typer.Argument(help="The YAML config; the head node has it under the same path.")],
+    address: Annotated[
+        str | None, typer.Option(help="URL of the cluster's dashboard; default: http://127.0.0.1:8265.")
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Follow the job's log; the exit code is then the job's.")] = False,
+    data: Data = None,
+    events: Events = None,
+) -> None:
+    """Run `risa stream CONFIG` as a job on a Ray cluster, where it goes on without this terminal."""
+    from risa_ray import submit as jobs
 
-    Args:
-        load: reads the config.
-        path: the file it is in, which is followed while the run goes on; None: there is none.
-        events: where JSON lines go, see `EventWriter`.
-        address: of a Ray cluster.
-    """
-    from risa_ray.streaming.cluster import connect, stop_on_signals
-    from risa_ray.streaming.driver import stream as run
-    from risa_ray.streaming.metrics import Metrics, everybody
-    from risa_ray.streaming.preflight import preflight
-    from risa_ray.streaming.show import RunView
-    from risa_ray.streaming.watch import ConfigWatch
-
-    config = load()
-
-    sources = preflight(config)
-    console = Console(stderr=events == "-")
-    connect(address, show_worker_logs=not console.is_terminal)
-    stop = stop_on_signals()
-    with RunView(console, events) as view:
-        watch = ConfigWatch(config, load, path) if path else lambda: None
-        report = run(config, sources, stop=stop, on_snapshot=everybody(view, Metrics()), watch=watch)
-        frames = sum(report.committer.analysed.values())
-        view.run(report.run_id, "stopped" if report.stopped else "complete", frames=frames)
-    note = " (resumed)" if report.resumed else ""
-    console.print(
-        f"run {report.run_id}{note}: {frames} frames analysed, {report.committer.faces} faces, "
-        f"{report.committer.dropped} dropped, {report.elapsed_s:.1f} s -> {redact(config.data)}",
-        highlight=False,
-    )
-    if report.stopped:
-        console.print("stopped before the end; the same command goes on where it stopped", highlight=False)
-    for camera_id, reason in report.broken.items():
-        print(f"risa: camera {camera_id} broke: {reason}", file=sys.stderr)
-    return 1 if report.broken else 0
+    job = jobs.submit(config, address=address, data=data, events=events)
+    print(f"submitted {job.id}")
+    for verb, options in (("logs", ("--follow",)), ("status", ()), ("stop", ())):
+        print(f"  {job.command(verb, *options)}", flush=True)
+    if wait:
+        sys.exit(jobs.follow(job))
 
 
 @app.command()
@@ -165,33 +140,6 @@ def batch(
         chain = config_for([str(p) for p in files], data or "data", settings, pipeline)
         units = units_of(chain)
     sys.exit(run_batch(chain, units, address=address))
-
-
-def run_batch(config: ChainConfig, units: Sequence[Unit], *, address: str | None = None) -> int:
-    """Run a batch over files; the exit code."""
-    from risa_ray.batch.job import run_batch as run
-    from risa_ray.batch.show import BatchView
-    from risa_ray.streaming.cluster import connect, stop_on_signals
-    from risa_ray.streaming.preflight import preflight
-
-    sources = preflight(config, units)
-    console = Console()
-    connect(address, show_worker_logs=not console.is_terminal)
-    stop = stop_on_signals()
-    with BatchView(console) as view:
-        report = run(config, units, sources, stop=stop, on_progress=view)
-    note = " (resumed)" if report.resumed else ""
-    p = report.progress
-    console.print(
-        f"run {report.run_id}{note}: {p.done} of {p.files} files, {p.analysed} frames analysed, {p.faces} faces, "
-        f"{p.elapsed_s:.1f} s -> {redact(config.data)}",
-        highlight=False,
-    )
-    if report.stopped:
-        console.print("stopped before the end; the same command goes on where it stopped", highlight=False)
-    for reason in report.broken.values():
-        print(f"risa: broke: {reason}", file=sys.stderr)
-    return 1 if report.broken else 0
 
 
 @app.command()
@@ -386,15 +334,6 @@ def evaluate(
     if plots is not None:
         for path in write_plots(result, plots):
             print(path, file=sys.stderr)
-
-
-def with_data(config: ChainConfig, data: str | None) -> ChainConfig:
-    """The config with its data path replaced, where one is given."""
-    from risa_ray.config import resolve_paths
-
-    if data is None:
-        return config
-    return resolve_paths(config.model_copy(update={"data": data}), Path.cwd())
 
 
 if __name__ == "__main__":

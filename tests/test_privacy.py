@@ -179,7 +179,7 @@ import json, os, sys
 from pathlib import Path
 import numpy as np, ray
 from PIL import Image
-from risa_ray.cli import run_stream
+from risa_ray.running import run_stream
 from risa_ray.config import load_config
 from risa_ray.streaming import cluster
 

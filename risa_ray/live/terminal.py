@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import TracebackType
 
 from rich import box
@@ -100,7 +101,8 @@ class Terminal:
             self._line(log_line(figures))
 
     def _line(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        self.console.print(f"{now} {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def log_line(figures: Sequence[Figures]) -> str:

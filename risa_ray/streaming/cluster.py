@@ -10,12 +10,19 @@ import threading
 from typing import Any
 
 import ray
+from ray.exceptions import AuthenticationError
 
 from risa_ray.config import ChainConfig, PipelineConfig
 from risa_ray.errors import InputError
 
 LOCAL_OBJECT_STORE_MB = 512
 """Of a cluster that we start: a few hundred frames, far more than are ever in flight."""
+
+_WORKER_ENVIRONMENT = {
+    # Ray runs its workers at the lowest priority but four, for the sake of a desktop; these ones are the work itself.
+    "RAY_worker_niceness": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - memory, not a folder on disk
 
@@ -38,22 +45,20 @@ def connect(
     longer fits into the object store goes to shared memory too. A warning tells where /dev/shm is too small for it.
 
     Raises:
-        InputError: there is no cluster at the address.
+        InputError: there is no cluster at the address, or it lets only those in who know its token.
     """
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray runs its workers at the lowest priority but four, for the sake of a desktop; these ones are the work itself.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Shown where there is no terminal: a file or `ray job logs`, where colours are noise.
+    os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"log_to_driver": show_worker_logs, "logging_level": logging.ERROR}
     if address and address != "local":
-        try:
-            ray.init(address=address, **options)
-        except (ConnectionError, ValueError) as error:
-            raise InputError(f"no Ray cluster at {address!r} ({error}); start one with `ray start --head`") from None
+        _join(address, options)
         return
+    for name, value in _WORKER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     _warn_of_small_memory()
     ray.init(
         address="local",
@@ -66,6 +71,22 @@ def connect(
         _system_config={"automatic_object_spilling_enabled": False},
         **options,
     )
+
+
+def _join(address: str, options: dict[str, Any]) -> None:
+    # The nodes' own environment is not ours, and that of a submitted job loses the niceness on its way.
+    workers = {"env_vars": {name: os.environ.get(name, value) for name, value in _WORKER_ENVIRONMENT.items()}}
+    try:
+        ray.init(address=address, runtime_env=workers, **options)
+    except AuthenticationError:
+        raise InputError(
+            "RAY_AUTH_MODE is 'token' and no token is here; name its file in RAY_AUTH_TOKEN_PATH"
+        ) from None
+    except (ConnectionError, ValueError) as error:
+        raise InputError(
+            f"no Ray cluster at {address!r} ({error}); start one with `ray start --head`, or, if it asks for a token, "
+            "export RAY_AUTH_MODE=token and name the token's file in RAY_AUTH_TOKEN_PATH"
+        ) from None
 
 
 def _warn_of_small_memory() -> None:

@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from risa_ray.config import ChainConfig
 from risa_ray.errors import InputError
 from risa_ray.inputs import Unit, units_of
+from risa_ray.sources import with_credentials
 from risa_ray.store.runs import RunRecord
 from risa_ray.store.writer import SessionInfo
 from risa_ray.streaming.analyzer import AnalyzerStatus
@@ -254,7 +255,7 @@ class Crew:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=camera.node is None)
         share = frame_bytes_per_camera(sum(1 for _ in self._config.cameras()))
         reader.actor = ray.remote(ReaderActor).options(**options).remote(
-            unit.store.id, camera, unit.store.timezone, share
+            unit.store.id, with_credentials(camera), unit.store.timezone, share
         )  # fmt: skip
         reader.poll = Polled(reader.actor.status.remote)
         reader.running = reader.actor.run.remote(analyzer, self.committer, reader.session)

@@ -18,6 +18,7 @@ from risa_ray.sources.base import Source
 from risa_ray.store import runs
 from risa_ray.store.context import write_context
 from risa_ray.store.errors import StoreError
+from risa_ray.store.recovery import recover
 from risa_ray.streaming.analyzer import AnalyzerStatus
 from risa_ray.streaming.calls import last_line, patiently
 from risa_ray.streaming.cluster import check_resources
@@ -90,6 +91,7 @@ def stream(
     check_resources(config)
     began = time.monotonic()
     run = open_run(config, units_of(config), sources)
+    _recover(run)
     crew = Crew(config, run.run_id)
     try:
         crew.wait_ready(stop)
@@ -97,7 +99,7 @@ def stream(
             crew.start_readers(run)
             run = _supervise(crew, run, stop, on_snapshot, began, interval_s, watch)
         try:
-            patiently(crew.committer.flush.remote, _LAST_ANSWER_S)
+            patiently(lambda: crew.committer.flush.remote(True), _LAST_ANSWER_S)
         except RayError as error:
             raise StoreError(f"the last rows are not stored: {last_line(error)}") from None
         status: CommitterStatus = patiently(lambda: crew.committer.status.remote(crew.seen_alerts), _LAST_ANSWER_S)
@@ -112,6 +114,17 @@ def stream(
     elapsed = time.monotonic() - began
     on_snapshot(Snapshot(run.run_id, elapsed, status, readers, analyzers))
     return StreamReport(run.run_id, run.resumed, stopped, elapsed, status, readers, analyzers)
+
+
+def _recover(run: runs.RunRecord) -> None:
+    """Account for the live frames of runs that were killed. Should it fail, the next start does it."""
+    try:
+        frames = recover(run)
+    except StoreError as error:
+        log.warning("frames of a run that died are not accounted for yet: %s", error)
+        return
+    if frames:
+        log.warning("%d frames that a run had in hand when it died are accounted for", frames)
 
 
 def open_run(config: ChainConfig, units: Sequence[Unit], sources: Mapping[str, Source]) -> runs.RunRecord:

@@ -81,8 +81,8 @@ def test_without_a_terminal_a_line_comes_every_ten_seconds_and_alerts_at_once() 
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert sum("1 of 1 cameras" in line for line in lines) == 3
-    assert sum(line == "a note" for line in lines) == 1
-    assert sum(line.startswith("ALERT warning: front: 1 people now") for line in lines) == 1
+    assert sum(line.endswith("Z a note") for line in lines) == 1
+    assert sum("Z ALERT warning: front: 1 people now" in line for line in lines) == 1
 
 
 def test_a_terminal_is_drawn_in_place_with_a_trend() -> None:

@@ -14,7 +14,7 @@ import pytest
 import ray
 from support import FAST, assert_accounted, rows
 
-from risa_ray.benchmarks.servers import Server
+from risa_ray.benchmarks.servers import Server, find_script
 from risa_ray.config import ChainConfig
 from risa_ray.inputs import config_for
 from risa_ray.streaming.driver import Snapshot, StreamReport, stream
@@ -37,9 +37,9 @@ def servers(_gstreamer: None, clip: Path) -> Iterator[dict[str, Server]]:
     """Three servers of one camera each: `steady` runs, `shaky` does not, `locked` asks for a password."""
     video = ["--camera", f"door={clip}"]
     made = {
-        "steady": Server("rtsp-server", video),
-        "shaky": Server("rtsp-server", video),
-        "locked": Server("rtsp-server", [*video, "--user", "shop", "--password", "right"]),
+        "steady": Server([str(find_script("rtsp-server"))], video),
+        "shaky": Server([str(find_script("rtsp-server"))], video),
+        "locked": Server([str(find_script("rtsp-server"))], [*video, "--user", "shop", "--password", "right"]),
     }
     for server in made.values():
         server.start()
