@@ -128,6 +128,17 @@ class CameraConfig(Model):
         return start
 
     @model_validator(mode="after")
+    def _reachable(self) -> CameraConfig:
+        if self.transport == "udp" and not self.source.lower().startswith("rtsp://"):
+            raise ValueError("transport udp is for rtsp:// addresses; leave it out")
+        if self.credentials_env is not None:
+            if not is_url(self.source):
+                raise ValueError("credentials_env is for addresses such as rtsp://host/path; leave it out")
+            if re.match(r"[^:]+://[^/?#]*@", self.source):
+                raise ValueError("give the credentials either in the address or by credentials_env")
+        return self
+
+    @model_validator(mode="after")
     def _refinable(self) -> CameraConfig:
         if self.detect_every > 1 and self.detector != "mtcnn":
             raise ValueError(f"detect_every {self.detect_every} needs detector mtcnn; {self.detector} has no stages")

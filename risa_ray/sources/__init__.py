@@ -9,6 +9,7 @@ from risa_ray.config import CameraConfig, Policy, redact
 from risa_ray.errors import SourceError
 from risa_ray.sources import demo, file, images, network, usb
 from risa_ray.sources.base import Picture, Source, Undecodable, Wants
+from risa_ray.sources.network import with_credentials
 from risa_ray.sources.reading import Sampler, read_frames
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "is_live",
     "policy_of",
     "read_frames",
+    "with_credentials",
 ]
 
 KINDS: tuple[ModuleType, ...] = (demo, usb, network, images, file)
@@ -34,9 +36,9 @@ def create_source(camera: CameraConfig, timezone: ZoneInfo) -> Source:
         timezone: of the store, for times in file names.
 
     Raises:
-        SourceError: one line that says what is wrong with the source.
+        SourceError: one line that says what is wrong with the source, or with the variable of its credentials.
     """
-    source: Source = _kind(camera.source).open_source(camera, timezone)
+    source: Source = _kind(camera.source).open_source(with_credentials(camera), timezone)
     return source
 
 

@@ -47,7 +47,7 @@ class Source(Protocol):
 
     Attributes:
         live: the arrival clock counts, and `freshest` is the policy by default.
-        decode_errors: pictures so far that could not be decoded, wanted or not.
+        decode_errors: pictures so far that could not be decoded; an unwanted one may go untried.
     """
 
     live: bool

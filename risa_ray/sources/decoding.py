@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import av
@@ -21,6 +23,25 @@ DEFAULT_FPS = 25.0
 _LENGTH_IS_STORED = {"mov", "mp4", "matroska", "webm", "avi", "flv"}
 
 
+class Shot:
+    """A picture in the order of presentation, decoded already, or to be decoded if it is wanted."""
+
+    def __init__(self, frame: VideoFrame | None = None, decode: Callable[[], VideoFrame | None] | None = None) -> None:
+        self._frame = frame
+        self._decode = decode
+
+    def frame(self) -> VideoFrame | None:
+        """The picture; None for one that cannot be decoded."""
+        if self._decode is not None:
+            decode, self._decode = self._decode, None
+            self._frame = decode()
+        return self._frame
+
+    def skip(self) -> None:
+        """The picture is not wanted; it is not decoded where that is not needed for others."""
+        self._decode = None
+
+
 class Decoder:
     """Decodes the main video stream of a container and keeps count of what cannot be decoded.
 
@@ -30,7 +51,7 @@ class Decoder:
             a file, which ends. A live stream that can never be decoded must say so.
 
     Attributes:
-        errors: packets and pictures so far that could not be decoded.
+        errors: packets and pictures so far that could not be decoded; one that was skipped is none.
         stream: the video stream, or None when the container has none.
     """
 
@@ -47,25 +68,58 @@ class Decoder:
     @property
     def step(self) -> float:
         """Frame interval in seconds; 1/25 when the stream does not tell."""
-        rate = self.stream.average_rate if self.stream else None
+        # a stream that was hardly probed has no average yet, but often names its rate itself
+        rate = self.stream and (self.stream.average_rate or self.stream.codec_context.framerate)
         return 1 / float(rate) if rate else 1 / DEFAULT_FPS
 
-    def frames(self, closing: threading.Event) -> Iterator[tuple[float | None, VideoFrame | None]]:
+    def shots(self, closing: threading.Event) -> Iterator[tuple[float | None, Shot]]:
         """Every picture in order of presentation, until the end or until `closing` is set.
+
+        A picture that no other depends on comes undecoded, so that it costs nothing when it is skipped. One that is
+        neither asked for nor skipped before the next is decoded then, in its place.
 
         Pictures that the decoder had to make up for lost data count as errors too: what it paints there is not what
         the camera saw.
 
         Yields:
-            The time stamp in seconds, and the picture; None for one that cannot be decoded but whose time is known.
+            The time stamp in seconds, and the picture.
 
         Raises:
             av.FFmpegError: the container cannot be read on.
         """
         for packet in self._packets(closing):
-            yield from self._decode(packet)
+            stamp = _seconds(packet)
+            if stamp is None or not self._stands_alone(stamp):
+                yield from ((time, Shot(frame)) for time, frame in self._decode(packet))
+                continue
+            yield from ((time, Shot(frame)) for time, frame in self._lost_before(stamp))
+            shot, errors = Shot(decode=partial(self._decode_alone, packet)), self.errors
+            yield stamp, shot
+            shot.frame()
+            if self.errors == errors:
+                self._last_frame = stamp
         if not closing.is_set():
-            yield from self._lost_before(None)
+            yield from ((time, Shot()) for time, _ in self._lost_before(None))
+
+    def _stands_alone(self, stamp: float) -> bool:
+        """Whether a packet is one whole picture that comes next and that no other picture depends on.
+
+        H.264 and H.265 may have such pictures too, but in what most cameras send each refers to the one before.
+        """
+        assert self.stream is not None
+        comes_next = self._last_frame is None or stamp > self._last_frame
+        return comes_next and self.stream.codec_context.codec.intra_only
+
+    def _decode_alone(self, packet: Packet[Any]) -> VideoFrame | None:
+        assert self.stream is not None
+        frames: list[VideoFrame] = []
+        if not packet.is_corrupt:  # half a JPEG decodes, to half a picture
+            with suppress(av.FFmpegError):
+                frames = self.stream.decode(packet)
+        if len(frames) == 1 and not frames[0].is_corrupt:
+            return frames[0]
+        self.errors += 1
+        return None
 
     def _packets(self, closing: threading.Event) -> Iterator[Packet[Any]]:
         """The packets of the video stream."""

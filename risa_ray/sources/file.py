@@ -103,12 +103,15 @@ class VideoFile:
         began = time.monotonic()
         pts = 0.0
         try:
-            for pts, frame in steady(decoder.frames(self._closing), decoder.step):
+            for pts, shot in steady(decoder.shots(self._closing), decoder.step):
                 self.decode_errors = decoder.errors
                 if self.live and self._closing.wait(max(0.0, began + pts - time.monotonic())):
                     return
                 if not wants(pts):
+                    shot.skip()
                     continue
+                frame = shot.frame()
+                self.decode_errors = decoder.errors
                 if frame is None:
                     yield Undecodable(pts, time.time())
                 else:
@@ -138,8 +141,8 @@ class VideoFile:
 
     def _first_size(self, container: InputContainer) -> tuple[int, int]:
         try:
-            for _, frame in Decoder(container).frames(threading.Event()):
-                if frame is None:
+            for _, shot in Decoder(container).shots(threading.Event()):
+                if (frame := shot.frame()) is None:
                     continue
                 lying = round(frame.rotation / 90) % 2 == 1
                 return (frame.height, frame.width) if lying else (frame.width, frame.height)

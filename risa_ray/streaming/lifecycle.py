@@ -16,7 +16,7 @@ two, or stopped."""
 CAMERA_STATES: tuple[CameraState, ...] = get_args(CameraState)
 ENDED: frozenset[CameraState] = frozenset({"stopped", "complete", "broken"})
 
-LONGEST_S = 4.0
+LONGEST_S = 3.0
 REFUSED_S = 60.0
 _SHORTEST_S = 0.25
 _FIND_HOST_S = 10.0
@@ -123,7 +123,7 @@ class Lifecycle:
 
 
 class BackOff:
-    """How long to wait before a camera is connected again: exponential, with jitter, never above 4 s.
+    """How long to wait before a camera is connected again: exponential, with jitter, never above 3 s.
 
     After a refusal of the credentials it is a minute, since cameras lock accounts.
 

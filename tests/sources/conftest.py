@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import http.server
-import socketserver
-import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from fractions import Fraction
+from contextlib import ExitStack
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -15,6 +15,7 @@ import av
 import cv2
 import pytest
 
+from risa_ray.benchmarks.servers import Server, find_script
 from risa_ray.config import CameraConfig
 from risa_ray.sources import Source, create_source
 from risa_ray.sources.demo import render, write_clip
@@ -110,78 +111,38 @@ def http_camera(clip: Path, tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def _encoded(count: int) -> list[bytes]:
-    """H.264 access units (Annex B) of the demo scene."""
-    encoder = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = *CLIP_SIZE, "yuv420p"
-    encoder.time_base = Fraction(1, CLIP_FPS)
-    encoder.options = {"tune": "zerolatency", "preset": "veryfast", "x264-params": "repeat-headers=1:keyint=5"}
-    units = []
-    for index in range(count):
-        frame = av.VideoFrame.from_ndarray(cv2.resize(render("front", index / CLIP_FPS), CLIP_SIZE), format="rgb24")
-        frame.pts = index
-        units += [bytes(packet) for packet in encoder.encode(frame)]
-    return units
+@pytest.fixture(scope="session")
+def serve_rtsp() -> Callable[..., Server]:
+    """A function from the arguments of scripts/rtsp-server to a server that is yet to be started."""
+    asked = subprocess.run([find_script("rtsp-server"), "--help"], check=False, capture_output=True)
+    if asked.returncode:
+        pytest.skip("GStreamer's RTSP server is not installed: run scripts/rtsp-server for the packages")
+    return lambda *arguments, cameras=1: Server([str(find_script("rtsp-server"))], arguments, cameras)
 
 
-def _rtp_payloads(unit: bytes) -> Iterator[bytes]:
-    """NAL units as RTP payloads, long ones in fragments (RFC 6184, FU-A)."""
-    for nal in unit.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]:
-        if len(nal) <= 1400:
-            yield nal
-            continue
-        parts = [nal[i : i + 1400] for i in range(1, len(nal), 1400)]
-        for number, part in enumerate(parts):
-            flags = (number == 0) << 7 | (number == len(parts) - 1) << 6
-            yield bytes([nal[0] & 0xE0 | 28, flags | nal[0] & 0x1F]) + part
+@pytest.fixture(scope="session")
+def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 pictures, 320 x 180, 10 per second: H.264 that sends pictures in another order than it shows them."""
+    path = tmp_path_factory.mktemp("short") / "short.mp4"
+    write_clip(path, "front", 1.2, CLIP_FPS, CLIP_SIZE)
+    return path
 
 
-class _Rtsp(socketserver.StreamRequestHandler):
-    """As much of RTSP (RFC 2326) as a player needs, with RTP in the same TCP connection."""
-
-    units: list[bytes]
-
-    def handle(self) -> None:
-        while request := self.rfile.readline().decode().split():
-            headers = {}
-            while ":" in (line := self.rfile.readline().decode()):
-                key, _, value = line.partition(":")
-                headers[key.lower()] = value.strip()
-            self._answer(request[0], request[1], headers)
-            if request[0] == "PLAY":
-                self._play()
-                return
-
-    def _answer(self, method: str, url: str, headers: dict[str, str]) -> None:
-        body = ""
-        extra = "Session: 1\r\n"
-        if method == "DESCRIBE":
-            body = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
-            body += "a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:v\r\n"
-            extra = f"Content-Type: application/sdp\r\nContent-Base: {url}/\r\nContent-Length: {len(body)}\r\n"
-        elif method == "SETUP":
-            assert "TCP" in headers["transport"]
-            extra += "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
-        elif method == "OPTIONS":
-            extra = "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
-        self.wfile.write(f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}\r\n{extra}\r\n{body}".encode())
-
-    def _play(self) -> None:
-        sequence = 0
-        for index, unit in enumerate(self.units):
-            payloads = list(_rtp_payloads(unit))
-            for number, payload in enumerate(payloads):
-                marker = 0x80 if number == len(payloads) - 1 else 0
-                head = struct.pack(">BBHII", 0x80, 96 | marker, sequence, index * 90000 // CLIP_FPS, 7)
-                self.wfile.write(struct.pack(">cBH", b"$", 0, len(head + payload)) + head + payload)
-                sequence += 1
+@pytest.fixture(scope="session")
+def rtsp_cameras(serve_rtsp: Callable[..., Server], short_clip: Path) -> Iterator[dict[str, str]]:
+    """Addresses of two RTSP cameras without a password: `clip`, a video in a loop, and `test`, a pattern at 20/s."""
+    cameras = "--camera", f"clip={short_clip}", "--camera", "test=test:320x180@20"
+    with serve_rtsp(*cameras, "--gop", "10", cameras=2) as server:
+        yield {url.rpartition("/")[2]: url for url in server.urls}
 
 
 @pytest.fixture
-def rtsp_camera() -> Iterator[str]:
-    """Address (host:port) of an RTSP camera on this machine: 30 pictures at 10 per second, sent at once."""
-    handler = type("Rtsp", (_Rtsp,), {"units": _encoded(30)})
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+def serve_mjpeg() -> Iterator[Callable[..., str]]:
+    """Start scripts/mjpeg-server with these arguments; its address."""
+    with ExitStack() as running:
+
+        def serve(*arguments: str) -> str:
+            server = Server([sys.executable, str(find_script("mjpeg-server"))], ["--fps", "20", *arguments])
+            return running.enter_context(server).urls[0]
+
+        yield serve

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image as PilImage
 
 from risa_ray.errors import BrokenSourceError, SourceError
-from risa_ray.sources import Picture, Source, Undecodable
+from risa_ray.sources import Picture, Sampler, Source, Undecodable
 from risa_ray.sources.decoding import Decoder
 from risa_ray.sources.demo import render, write_clip
 
@@ -101,8 +102,8 @@ def test_a_stream_that_never_ends_does_not_keep_its_lost_pictures(clip: Path, tm
     (tmp_path / "bad.mp4").write_bytes(content[:middle] + bytes(len(content) - middle))
     with av.open(str(tmp_path / "bad.mp4")) as container:
         decoder = Decoder(container, most_lost=3)
-        frames = decoder.frames(threading.Event())
-        assert next(stamp for stamp, frame in frames if frame is None) is not None
+        shots = decoder.shots(threading.Event())
+        assert next(stamp for stamp, shot in shots if shot.frame() is None) is not None
         assert decoder.errors == 4
 
 
@@ -123,6 +124,52 @@ def test_damage_with_pictures_out_of_order_keeps_every_place(
     assert [p.pts for p in places] == pytest.approx([i / 10 for i in range(40)])
     assert any(isinstance(p, Undecodable) for p in places)
     assert isinstance(places[-1], Picture)
+
+
+def test_skipped_pictures_of_mjpeg_are_not_decoded_and_the_others_stay_the_same(
+    clip: Path, tmp_path: Path, make_source: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mjpeg.avi"
+    with av.open(str(clip)) as reader, av.open(str(path), "w") as writer:
+        stream = writer.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuvj420p"
+        for frame in reader.decode(video=0):
+            writer.mux(stream.encode(frame.reformat(format="yuvj420p")))
+        writer.mux(stream.encode())
+    decoded: list[int | None] = []
+    decode = Decoder._decode_alone
+
+    def counted(self: Decoder, packet: av.Packet) -> object:
+        decoded.append(packet.pts)
+        return decode(self, packet)
+
+    monkeypatch.setattr(Decoder, "_decode_alone", counted)
+    every = [p for p in make_source(path).pictures(lambda pts: True, None) if isinstance(p, Picture)]
+    assert (len(every), len(decoded)) == (40, 40)
+
+    decoded.clear()
+    kept = [p for p in make_source(path).pictures(Sampler(3), None) if isinstance(p, Picture)]
+    sampler = Sampler(3)
+    expected = [p for p in every if sampler(p.pts)]
+    assert [p.pts for p in kept] == [p.pts for p in expected]
+    assert all(np.array_equal(k.image, e.image) for k, e in zip(kept, expected, strict=True))
+    assert len(decoded) == len(kept) == 12
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_size_that_changes_in_the_middle(codec: str, tmp_path: Path, make_source: MakeSource) -> None:
+    path = tmp_path / "sizes.raw"
+    for width, height in [(320, 180), (640, 360), (96, 128)]:
+        encoder = av.CodecContext.create(codec, "w")
+        encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+        encoder.framerate, encoder.time_base = Fraction(10), Fraction(1, 10)
+        encoder.options = {"tune": "zerolatency", f"{codec[3:]}-params": "repeat-headers=1:log-level=none"}
+        frames = [av.VideoFrame.from_ndarray(np.full((height, width, 3), g, np.uint8), "rgb24") for g in range(6)]
+        with path.open("ab") as file:
+            file.writelines(bytes(p) for frame in [*frames, None] for p in encoder.encode(frame))
+    pictures = [p for p in make_source(path).pictures(lambda pts: True, 320) if isinstance(p, Picture)]
+    sizes = [(p.image.shape[1], p.image.shape[0], p.scale) for p in pictures]
+    assert sizes == [(320, 180, 1.0)] * 6 + [(320, 180, 2.0)] * 6 + [(96, 128, 1.0)] * 6
 
 
 def test_damage_in_between_is_counted_and_read_over(
