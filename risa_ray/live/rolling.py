@@ -17,6 +17,7 @@ import numpy.typing as npt
 from risa_ray.analytics.moods import MIN_KNOWN, MOOD_VALENCE, net_sentiment_interval
 from risa_ray.config import CameraConfig, ChainConfig, is_url
 from risa_ray.frames import DROP_CAUSES, Chunk, FaceRow, Outcome, from_unix
+from risa_ray.live.columns import Columns, Rows
 from risa_ray.live.figures import Figures
 from risa_ray.vision.expressions import EXPRESSIONS
 
@@ -41,7 +42,6 @@ _FACE = np.dtype(
     ]
 )
 
-Rows = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 
 
@@ -55,9 +55,23 @@ class Rolling:
 
     def __init__(self, config: ChainConfig, window_s: float = 60) -> None:
         self.window_s = window_s
-        self.keep_s = max([window_s, EXPRESSION_S, *(rule.window_s for rule in config.alerts)])
-        k = config.privacy.k
-        self._cameras = {camera.id: _Camera(store.id, camera, k) for store, camera in config.cameras()}
+        self._cameras: dict[str, _Camera] = {}
+        self.reconfigure(config)
+
+    def reconfigure(self, config: ChainConfig) -> None:
+        """Follow an edited config: cameras come and go, those that stay with their source keep what they hold."""
+        self.keep_s = max([self.window_s, EXPRESSION_S, *(rule.window_s for rule in config.alerts)])
+        before, self._cameras = self._cameras, {}
+        for store, camera in config.cameras():
+            known = before.get(camera.id)
+            if known is None or known.place != (store.id, camera.source):
+                known = _Camera(store.id, camera)
+            known.configure(camera, config.privacy.k)
+            self._cameras[camera.id] = known
+
+    def watches(self, camera_id: str) -> bool:
+        """Whether a camera is in the config."""
+        return camera_id in self._cameras
 
     def add(self, chunk: Chunk, now: float | None = None) -> None:
         """Take a chunk in.
@@ -92,47 +106,6 @@ class Rolling:
         if window > self.keep_s:
             raise ValueError(f"a window of {window} s, and only {self.keep_s} s are kept")
         return [entry for camera in self._cameras.values() for entry in camera.counted(now, window)]
-
-
-class _Columns:
-    """Rows of one dtype with a time `t`, appended at the end and forgotten from the start."""
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._rows: Rows = np.zeros(256, dtype)
-        self._start = 0
-        self._stop = 0
-        self._offset = 0
-
-    @property
-    def rows(self) -> Rows:
-        return self._rows[self._start : self._stop]
-
-    @property
-    def first(self) -> int:
-        """The number, counted from the very first row, of the oldest row still kept."""
-        return self._offset + self._start
-
-    def append(self, row: tuple[float, ...]) -> int:
-        """Add a row; its number."""
-        if self._stop == len(self._rows):
-            kept = self.rows
-            size = len(self._rows) if len(kept) <= len(self._rows) // 2 else 2 * len(self._rows)
-            rows = np.zeros(size, self._rows.dtype)
-            rows[: len(kept)] = kept
-            self._offset += self._start
-            self._rows, self._start, self._stop = rows, 0, len(kept)
-        self._rows[self._stop] = row
-        self._stop += 1
-        return self._offset + self._stop - 1
-
-    def set(self, number: int, name: str, value: float) -> None:
-        """Correct a field of a row that may be forgotten already."""
-        if number >= self.first:
-            self._rows[number - self._offset][name] = value
-
-    def forget_before(self, bound: float) -> None:
-        recent = self.rows["t"] > bound
-        self._start += int(recent.argmax()) if recent.any() else len(recent)
 
 
 @dataclass(slots=True)
@@ -173,20 +146,28 @@ class _Scope:
 class _Camera:
     """The window of one camera."""
 
-    def __init__(self, store_id: str, camera: CameraConfig, k: int) -> None:
+    oldest: float
+
+    def __init__(self, store_id: str, camera: CameraConfig) -> None:
         self.store_id = store_id
         self.camera_id = camera.id
+        self.place = store_id, camera.source
+        self._clear()
+
+    def configure(self, camera: CameraConfig, k: int) -> None:
         self.k = k
         self.zones = [zone.id for zone in camera.zones if zone.kind not in ("staff", "mask")]
         # Anything else is read as fast as it goes, so the wall clock says nothing about it.
         self.live = camera.realtime or is_url(camera.source) or camera.source.startswith(("usb:", "demo:"))
         self.interval_s = 1 / camera.sampling_fps if camera.sampling_fps else None
         self.cap_s = max(1.0, 2 / camera.sampling_fps) if camera.sampling_fps else 1.0
-        self._clear()
+        if len(self.frames.rows):
+            # A longer window than before has no more than what was kept for the shorter one.
+            self.oldest = max(self.oldest, float(self.frames.rows["t"].min()))
 
     def _clear(self) -> None:
-        self.frames = _Columns(_FRAME)
-        self.faces = _Columns(_FACE)
+        self.frames = Columns(_FRAME)
+        self.faces = Columns(_FACE)
         self.tracks: dict[str, _Track] = {}
         self.zone_sets: dict[tuple[str, ...], int] = {}
         self.next_ordinal = 0

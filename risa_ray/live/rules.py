@@ -57,9 +57,17 @@ class Rules:
     """
 
     def __init__(self, config: ChainConfig) -> None:
-        self._rules = config.alerts
-        self._cameras: dict[str, CameraConfig] = {camera.id: camera for _, camera in config.cameras()}
+        self._rules: tuple[AlertRule, ...] = ()
+        self._cameras: dict[str, CameraConfig] = {}
         self._states: dict[_Key, _State] = {}
+        self.reconfigure(config)
+
+    def reconfigure(self, config: ChainConfig) -> None:
+        """Follow an edited config: rules that are the same remember what they held of cameras that stay."""
+        same = {rule.id for rule in config.alerts if rule in self._rules}
+        self._rules = tuple(config.alerts)
+        self._cameras = {camera.id: camera for _, camera in config.cameras()}
+        self._states = {key: s for key, s in self._states.items() if key[0] in same and key[1] in self._cameras}
 
     def evaluate(self, rolling: Rolling, now: float) -> list[Alert]:
         """The alerts that fire now, in the order of the rules.

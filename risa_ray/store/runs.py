@@ -13,6 +13,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -44,10 +45,13 @@ class RunSource(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
+    """A camera's session. `fingerprint` of its source is known to the process that runs it alone."""
+
     session_id: str
     started_at: datetime
     store_id: str = ""
     live: bool = False
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ class RunRecord:
     Attributes:
         key: hash of what is run; an open run of the same key is resumed.
         sessions: camera_id -> session.
-        state: open, released (given up before its end, to be resumed), complete, stopped, broken.
+        state: open, released (given up before its end, to be resumed), complete, stopped, broken, superseded (an edited
+            config gave it another key, under which it goes on).
         resumed: whether its sessions may hold rows already.
         generation: how often a run of this key was started or resumed.
     """
@@ -119,6 +124,117 @@ def start_run(
     raise StoreError(f"{redact(table.path)}: too many runs start at once; try again")
 
 
+def amend(
+    run: RunRecord,
+    sources: Mapping[str, RunSource | tuple[str, str, bool, datetime]],
+    settings_key: str,
+    clock: Callable[[], float] = time.time,
+) -> RunRecord:
+    """Go on with a run under an edited config: it moves to the key of the new sources and settings.
+
+    Both keys change in one commit, so the run can be resumed under the new one alone. Files whose fingerprint is the
+    same keep their sessions; others, and all live cameras, get new ones for those readers that are started anew.
+
+    Args:
+        run: open, and of this process.
+        sources, settings_key: as of `start_run`.
+
+    Raises:
+        InputError: another run of the same sources and settings is open and alive.
+        StoreError: as `renew`.
+    """
+    named = {camera_id: RunSource(*source) for camera_id, source in sources.items()}
+    key = run_key(named, settings_key)
+    sessions = {camera_id: _amended(run.sessions.get(camera_id), source) for camera_id, source in named.items()}
+    if key == run.key:
+        return replace(run, sessions=sessions)
+    table = Table(run.data, "runs")
+    for _ in range(_ATTEMPTS):
+        table.refresh()
+        _require_held(table, run)
+        last = _last_event(table, key)
+        if last is not None and last["state"] == "open":
+            _refuse_alive(table, last, clock(), run.data)
+        generation = max(table.mark(key), last["generation"] if last else -1) + 1
+        amended = replace(run, key=key, generation=generation, sessions=sessions)
+        events = [_event(replace(run, state="superseded"), clock()), _event(amended, clock())]
+        marks = {run.key: run.generation + 1, key: generation, run.run_id: _lease_end(clock(), run.lease_s)}
+        try:
+            table.commit(pa.concat_tables(events), marks)
+        except ConflictError:
+            continue
+        return amended
+    raise StoreError(f"{redact(table.path)}: too many writers at once; try again")
+
+
+class Death(NamedTuple):
+    """A run that was open when its process died.
+
+    Attributes:
+        cameras: its live ones, as (store_id, camera_id).
+        since, until: the process that died opened it, and was surely dead; aware UTC.
+    """
+
+    run_id: str
+    key: str
+    generation: int
+    cameras: frozenset[tuple[str, str]]
+    since: datetime
+    until: datetime
+
+
+def deaths(run: RunRecord, clock: Callable[[], float] = time.time) -> list[Death]:
+    """Runs with live cameras that died and were not accounted for since, oldest first; those of the last month.
+
+    A run that is alive, by its process or its lease, is not among them, whatever its key.
+
+    Args:
+        run: the one that asks.
+
+    Raises:
+        StoreError: the records cannot be read.
+    """
+    table = Table(run.data, "runs")
+    events = [e for e in table.read().to_pylist() if e["at"] > from_unix(clock()) - timedelta(days=_RESUME_DAYS)]
+    ended = {(e["key"], e["generation"]) for e in events if e["state"] != "open"}
+    newest: dict[str, int] = {}
+    for event in events:
+        newest[event["key"]] = max(event["generation"], newest.get(event["key"], -1))
+    found = []
+    for event in sorted(events, key=lambda e: e["at"]):
+        key, generation, run_id = event["key"], event["generation"], event["run_id"]
+        if (key, generation) in ended or (key, generation) == (run.key, run.generation):
+            continue
+        own = [e for e in events if e["run_id"] == run_id]
+        cameras = frozenset((s["store_id"], s["camera_id"]) for e in own for s in e["sessions"] if s["live"])
+        alive = generation == newest[key] and _is_alive(table, event, clock())
+        if alive or not cameras or table.mark(_accounted(key)) >= generation:
+            continue
+        lease_end = from_unix(max(0, table.mark(run_id)) / 1000)
+        until = min((e["at"] for e in own if e["at"] > event["at"]), default=lease_end)
+        # Under its keys before an edited config, too: their sessions went on.
+        since = min(e["at"] for e in own if _holder(e) == _holder(event))
+        found.append(Death(run_id, key, generation, cameras, since, until))
+    return found
+
+
+def accounted(data: str, death: Death) -> None:
+    """A death was accounted for: nobody need look at it again.
+
+    Raises:
+        StoreError: the record cannot be written.
+    """
+    table = Table(data, "runs")
+    for _ in range(_ATTEMPTS):
+        table.refresh()
+        if table.mark(_accounted(death.key)) >= death.generation:
+            return
+        with suppress(ConflictError):
+            table.commit(None, {_accounted(death.key): death.generation})
+            return
+    raise StoreError(f"{redact(table.path)}: too many writers at once; try again")
+
+
 def renew(run: RunRecord, clock: Callable[[], float] = time.time) -> None:
     """Extend the lease; call it at least every third of `lease_s`.
 
@@ -156,8 +272,7 @@ def _change(run: RunRecord, event: pa.Table | None, marks: dict[str, int]) -> No
     table = Table(run.data, "runs")
     for _ in range(_ATTEMPTS):
         table.refresh()
-        if table.mark(run.key) != run.generation:
-            raise StoreError(f"run {run.run_id} was resumed by another process; this one must stop")
+        _require_held(table, run)
         try:
             # The key goes along so that a resume at the same moment conflicts.
             table.commit(event, {run.key: run.generation, **marks})
@@ -167,14 +282,30 @@ def _change(run: RunRecord, event: pa.Table | None, marks: dict[str, int]) -> No
     raise StoreError(f"{redact(table.path)}: too many writers at once; try again")
 
 
+def _require_held(table: Table, run: RunRecord) -> None:
+    if table.mark(run.key) != run.generation:
+        raise StoreError(f"run {run.run_id} was resumed by another process; this one must stop")
+
+
+def _is_alive(table: Table, event: Mapping[str, Any], now: float) -> bool:
+    """Whether the process of an open run is there, or may be: one elsewhere counts as alive until its lease is over."""
+    return _lives_here(event) or (_holder(event).is_dead() is not True and table.mark(event["run_id"]) / 1000 > now)
+
+
+def _lives_here(event: Mapping[str, Any]) -> bool:
+    holder = _holder(event)
+    return holder.is_dead() is False and holder != ProcessId.own()
+
+
+def _holder(event: Mapping[str, Any]) -> ProcessId:
+    return ProcessId(event["host"], event["pid"], event["process"])
+
+
 def _refuse_alive(table: Table, last: Mapping[str, Any], now: float, data: str) -> None:
-    holder = ProcessId(last["host"], last["pid"], last["process"])
-    dead = holder.is_dead()
-    left_s = table.mark(last["run_id"]) / 1000 - now
-    lives_here = dead is False and holder != ProcessId.own()
-    if dead or (left_s <= 0 and not lives_here):
+    if not _is_alive(table, last, now):
         return
-    wait = "" if lives_here else f" (or wait {math.ceil(left_s)} s if it has crashed)"
+    left_s = table.mark(last["run_id"]) / 1000 - now
+    wait = "" if _lives_here(last) else f" (or wait {math.ceil(left_s)} s if it has crashed)"
     raise InputError(
         f"{redact(data)}: run {last['run_id']} of the same sources is under way on {last['host']} "
         f"(process {last['pid']}); stop it{wait}, or choose another data path"
@@ -195,12 +326,27 @@ def _record(
         session_id, started_at = secrets.token_hex(6), source.started_at
         if camera_id in known and not source.live:
             session_id, started_at = known[camera_id]["session_id"], known[camera_id]["started_at"]
-        sessions[camera_id] = SessionRecord(session_id, started_at, source.store_id, source.live)
+        sessions[camera_id] = SessionRecord(session_id, started_at, *_described(source))
     me = ProcessId.own()
     run_id = last["run_id"] if last else secrets.token_hex(6)
     return RunRecord(
         run_id, key, me.host, me.pid, sessions, "open", data, lease_s, generation, last is not None, me.token
     )
+
+
+def _amended(known: SessionRecord | None, source: RunSource) -> SessionRecord:
+    same = known is not None and (known.store_id, known.live, known.fingerprint) == _described(source)
+    if known is not None and same and not source.live:
+        return known
+    return SessionRecord(secrets.token_hex(6), source.started_at, *_described(source))
+
+
+def _described(source: RunSource) -> tuple[str, bool, str]:
+    return source.store_id, source.live, source.fingerprint
+
+
+def _accounted(key: str) -> str:
+    return f"accounted/{key}"
 
 
 def _last_event(table: Table, key: str) -> dict[str, Any] | None:

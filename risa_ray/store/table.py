@@ -8,6 +8,7 @@ a writer that was taken for dead cannot slip rows in behind its successor.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -255,4 +256,5 @@ def snapshot_files(delta: DeltaTable) -> list[str]:
 
 
 def _reason(error: BaseException) -> str:
-    return redact(" ".join(str(error).split())).removesuffix(".")[:300] or type(error).__name__
+    told = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # Delta's errors are coloured
+    return redact(" ".join(told.split())).removesuffix(".")[:300] or type(error).__name__

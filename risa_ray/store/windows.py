@@ -27,7 +27,8 @@ class _Entry:
     frame_seq: int
     cause: DropCause | None
     faces: int
-    arrived_at: float
+    arrived_at: float | None = None
+    """None where it died with the reader."""
 
 
 @dataclass(slots=True)
@@ -57,12 +58,18 @@ class Window:
         self.entries.append(_Entry(outcome.frame_seq, outcome.cause, outcome.faces, outcome.arrived_at))
 
     def add_lost(self, frame_seq: int) -> None:
-        self.entries.append(_Entry(frame_seq, "lost_in_crash", 0, 0.0))
+        self.entries.append(_Entry(frame_seq, "lost_in_crash", 0))
+
+    def add_stored(self, frame_seq: int, captured_at: datetime, faces: int) -> None:
+        """An analysed frame of which the rows in observations are all that is known."""
+        self.newest = captured_at if self.newest is None else max(self.newest, captured_at)
+        self.entries.append(_Entry(frame_seq, None, faces))
 
     def committed(self, last_seq: int, at: float) -> None:
         """Frames up to `last_seq` became durable at Unix second `at`."""
         for entry in self.entries:
-            if self.committed_seq < entry.frame_seq <= last_seq and entry.cause is None:
+            new = self.committed_seq < entry.frame_seq <= last_seq
+            if new and entry.cause is None and entry.arrived_at is not None:
                 self.delays.append(max(0.0, at - entry.arrived_at))
         self.committed_seq = max(self.committed_seq, last_seq)
 

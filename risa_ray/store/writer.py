@@ -11,17 +11,21 @@ from __future__ import annotations
 import random
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from risa_ray.frames import Chunk, from_unix
 from risa_ray.store import rows
 from risa_ray.store.errors import ConflictError, GapError, StoreError
+from risa_ray.store.heartbeats import Heartbeats, Place, number_of
 from risa_ray.store.paths import ensure_writable
 from risa_ray.store.rows import Faces
 from risa_ray.store.schema import WINDOW_S
+from risa_ray.store.stored import stored_faces
 from risa_ray.store.table import Table
 from risa_ray.store.windows import Window, empty_row, window_of
 
@@ -41,6 +45,10 @@ class SessionInfo:
     session_id: str
     live: bool
     started_at: datetime
+
+    @property
+    def place(self) -> Place:
+        return self.store_id, self.camera_id
 
 
 @dataclass(slots=True)
@@ -106,8 +114,7 @@ class Writer:
         self._alerts = Table(path, "alerts")
         self._sessions: dict[str, _Session] = {}
         self._closed: dict[str, int] = {}
-        self._beats: list[tuple[str, int, dict[str, Any]]] = []
-        self._beat_at: dict[tuple[str, str], int] = {}
+        self._heartbeats = Heartbeats(run_id, clock)
         self.alert_trouble = ""
         """Why the last flush could not store the alerts, which then wait for the next; empty when it could."""
         self._waiting_alerts: list[dict[str, Any]] = []
@@ -131,6 +138,8 @@ class Writer:
             session = _Session(info, self._observations.mark(info.session_id), self._frames.mark(info.session_id))
             self._sessions[info.session_id] = session
             self._closed.pop(info.session_id, None)
+            if info.live:
+                self._know(info.place, info.started_at)
         return session.acknowledged
 
     def add(self, chunk: Chunk) -> Chunk | None:
@@ -155,41 +164,74 @@ class Writer:
             raise GapError(expected, f"session {session_id}: frame {expected} is missing before {fresh.first_seq}")
         if session.closing:
             raise KeyError(f"session {session_id} was closed and takes no new frames")
+        first = len(session.windows) - 1
         for outcome in fresh.outcomes:
             session.window(outcome.captured_at).add(outcome)
+        self._delivered(session, first)
         if (faces := Faces(fresh, fresh.faces).after(session.faces_mark)).rows:
             session.faces.append(faces)
         session.last_seq = fresh.last_seq
         return fresh
 
-    def lost(self, session_id: str, last_seq: int) -> None:
-        """Account the frames after what is here, up to `last_seq`, as lost in a crash of their reader.
+    def lost(self, session_id: str, last_seq: int, at: datetime | None = None) -> dict[str, int]:
+        """Account for the frames after what is here, up to `last_seq` and to what observations has of the session.
 
-        They count in the session's last window: when they were taken died with the reader.
+        Those with stored faces (of a writer that died before it could write their window) are analysed; of the others
+        nothing can be known any more: they are lost in a crash, and count in the window of the frame before them.
+
+        Args:
+            session_id: its reader is dead.
+            last_seq: the last frame that the reader is known to have had, -1 if none is known.
+            at: when the frames were taken, aware, where no other frame tells; None is now.
+
+        Returns:
+            How many frames are now accounted for, as "analysed" and "lost_in_crash".
 
         Raises:
             KeyError: the session is not open here.
+            StoreError: what is stored cannot be read.
         """
-        if last_seq <= self._closed.get(session_id, -1):
-            return
+        counts: Counter[str] = Counter()
+        if session_id in self._closed and last_seq <= self._closed[session_id]:
+            return counts
         session = self._open(session_id)
-        if last_seq <= session.last_seq:
-            return
-        window = session.windows[-1] if session.windows else session.window(from_unix(self._clock()))
-        for frame_seq in range(session.last_seq + 1, last_seq + 1):
-            window.add_lost(frame_seq)
-        session.last_seq = last_seq
+        stored: dict[int, tuple[datetime, int]] = {}
+        if session.last_seq < session.faces_mark:
+            info = session.info
+            stored = stored_faces(
+                self._observations, info.store_id, session_id, session.last_seq, since=info.started_at
+            )
+        moment = session.windows[-1].start if session.windows else at or from_unix(self._clock())
+        if not session.windows and stored:
+            moment = stored[min(stored)][0]
+        first = len(session.windows) - 1
+        for frame_seq in range(session.last_seq + 1, max(last_seq, session.faces_mark) + 1):
+            if frame_seq in stored:
+                moment, faces = stored[frame_seq]
+                session.window(moment).add_stored(frame_seq, moment, faces)
+            else:
+                session.window(moment).add_lost(frame_seq)
+            counts["analysed" if frame_seq in stored else "lost_in_crash"] += 1
+            session.last_seq = frame_seq
+        self._delivered(session, first)
+        return counts
 
     def close_session(self, session_id: str, state: str, note: str = "") -> None:
         """End a session: the next flush writes its last window with `state` (complete, broken, ...) and `note`.
 
-        A session that never had a frame leaves nothing: heartbeats say what its camera was doing.
+        A session that never had a frame leaves nothing: heartbeats say what its camera was doing. A second call changes
+        nothing.
 
         Raises:
             KeyError: the session is not open here.
         """
         if session_id not in self._closed:
-            self._open(session_id).closing = (state, note)
+            session = self._open(session_id)
+            session.closing = session.closing or (state, note)
+
+    def open_sessions(self, place: Place) -> list[str]:
+        """Sessions of a camera that nobody has closed."""
+        return [i for i, session in self._sessions.items() if session.info.place == place and not session.closing]
 
     def acknowledged(self, session_id: str) -> int:
         """The mark up to which a session is stored, -1 if nothing is; also of a session closed lately.
@@ -201,30 +243,29 @@ class Writer:
         return self._open(session_id).acknowledged if mark is None else mark
 
     def heartbeat(self, camera_states: Mapping[str, tuple[str, str]]) -> None:
-        """Keep a record of cameras that send no frames: one row without frames per camera and window.
+        """Keep a record of live cameras that send no frames: one row per camera and window in which none came.
 
-        A camera with an open session that has had a frame has rows of its own.
+        It is written when the window is over. Files lie at a time of their own, and get none.
 
         Args:
-            camera_states: camera_id -> (store_id, state).
+            camera_states: camera_id -> (store_id, state); to be told about once a window.
         """
-        start = window_of(from_unix(self._clock()))
-        number = int(start.timestamp()) // WINDOW_S
-        busy = {(s.info.store_id, s.info.camera_id) for s in self._sessions.values() if s.last_seq >= 0}
+        files = {session.info.place for session in self._sessions.values() if not session.info.live}
         for camera_id, (store_id, state) in camera_states.items():
             place = (store_id, camera_id)
-            if place in busy or self._beat_at.get(place, -1) >= number:
-                continue
-            self._beat_at[place] = number
-            row = self._frames_row(store_id, camera_id, start) | empty_row() | {"state": state}
-            self._beats.append((f"heartbeat/{store_id}/{camera_id}", number, row))
+            if place not in files and state != "reading":
+                self._know(place)
+                self._heartbeats.beat(place, state)
 
     def add_alerts(self, alerts: Iterable[Any]) -> None:
         """Buffer rows of `alerts`: mappings or dataclasses with its columns, `date` excepted."""
         self._waiting_alerts += [rows.alert(alert) for alert in alerts]
 
-    def flush(self) -> dict[str, int]:
+    def flush(self, last: bool = False) -> dict[str, int]:
         """Commit what waits. Alerts come last, and whether they could be stored is told by `alert_trouble` alone.
+
+        Args:
+            last: nothing will come after it: heartbeats do not wait for the end of their window.
 
         Returns:
             Session -> acknowledged mark, of all sessions open at the start of the call.
@@ -233,7 +274,7 @@ class Writer:
             StoreError: disk full, no access, or conflicts without end. Everything uncommitted stays buffered.
         """
         self._retry(self._observations, self._commit_faces)
-        self._retry(self._frames, self._commit_frames)
+        self._retry(self._frames, partial(self._commit_frames, last))
         try:
             self._retry(self._alerts, self._commit_alerts)
             self.alert_trouble = ""
@@ -245,6 +286,16 @@ class Writer:
         while len(self._closed) > _CLOSED_KEPT:
             del self._closed[next(iter(self._closed))]
         return marks
+
+    def _know(self, place: Place, since: datetime | None = None) -> None:
+        if not self._heartbeats.knows(place):
+            self._heartbeats.know(place, self._frames.mark(self._heartbeats.app_id(place)), since)
+
+    def _delivered(self, session: _Session, first: int) -> None:
+        """Frames came in a session's windows from the `first` on."""
+        if session.info.live:
+            numbers = {number_of(window.start) for window in session.windows[max(0, first) :]}
+            self._heartbeats.delivered(session.info.place, numbers)
 
     def _open(self, session_id: str) -> _Session:
         session = self._sessions.get(session_id)
@@ -274,12 +325,13 @@ class Writer:
             mark = table.mark(session_id)
             session.sync(*((mark, -1) if table is self._observations else (-1, mark)))
         if table is self._frames:
-            self._beats = [beat for beat in self._beats if table.mark(beat[0]) < beat[1]]
+            for place in self._heartbeats.waiting:
+                self._heartbeats.settle(place, table.mark(self._heartbeats.app_id(place)))
 
     def _commit_faces(self) -> None:
-        behind = [s for s in self._sessions.values() if s.last_seq > s.faces_mark]
         # Without faces the mark need not move before a window stands on it.
-        if any(s.faces or s.closed_windows for s in behind):
+        behind = [s for s in self._sessions.values() if s.last_seq > s.faces_mark and (s.faces or s.closed_windows)]
+        if behind:
             faces = [face for session in behind for face in session.faces]
             marks = {session.info.session_id: session.last_seq for session in behind}
             self._observations.commit(rows.observations_table(faces) if faces else None, marks)
@@ -291,19 +343,27 @@ class Writer:
             for window in session.windows:
                 window.committed(session.last_seq, now)
 
-    def _commit_frames(self) -> None:
+    def _commit_frames(self, last: bool) -> None:
         done = [(session, session.closed_windows) for session in self._sessions.values() if session.closed_windows]
         table = [self._window_row(session, window) for session, windows in done for window in windows]
-        marks = {session.info.session_id: windows[-1].last_seq for session, windows in done}
-        table += [row for _, _, row in self._beats]
-        marks |= {app: number for app, number, _ in self._beats}
+        beats = list(self._heartbeats.due(last))
+        table += [self._beat_row(*beat) for beat in beats]
         if not table:
             return
-        self._frames.commit(rows.frames_table(table), marks)
+        numbers: dict[Place, int] = {}
+        for session, windows in done:
+            if session.info.live:
+                ends = [numbers.get(session.info.place, -1), *(number_of(window.start) for window in windows)]
+                numbers[session.info.place] = max(ends)
+        for place, number, _ in beats:
+            numbers[place] = max(number, numbers.get(place, -1))
+        marks = {session.info.session_id: windows[-1].last_seq for session, windows in done}
+        self._frames.commit(rows.frames_table(table), marks | self._heartbeats.marks(numbers))
         for session, windows in done:
             session.frames_mark = windows[-1].last_seq
             session.windows = session.windows[len(windows) :]
-        self._beats = []
+        for place, number in numbers.items():
+            self._heartbeats.settle(place, number)
 
     def _commit_alerts(self) -> None:
         if self._waiting_alerts:
@@ -321,6 +381,10 @@ class Writer:
             state, note = session.closing
         row = self._frames_row(session.info.store_id, session.info.camera_id, window.start) | window.row()
         return row | {"session_id": session.info.session_id, "state": state, "note": note}
+
+    def _beat_row(self, place: Place, number: int, state: str) -> dict[str, Any]:
+        row = self._frames_row(*place, from_unix(number * WINDOW_S))
+        return row | empty_row() | {"state": state}
 
     def _frames_row(self, store_id: str, camera_id: str, start: datetime) -> dict[str, Any]:
         return {

@@ -107,19 +107,37 @@ class CommitterActor:
             self._writer.close_session(session_id, state, note)
 
     @ray.method(concurrency_group="chunks")
-    def lost(self, session_id: str, last_seq: int, reason: str) -> None:
-        """Account for the frames of a dead reader, and close its session.
+    def lost(self, session: SessionInfo, last_seq: int, reason: str) -> None:
+        """Account for the frames of a dead reader, and close its sessions; a second call changes nothing.
+
+        What was accounted is stored before this answers, unless the store is in trouble: then it waits with the rest.
 
         Raises:
-            KeyError: the session is not open here.
+            StoreError: what is stored of the session cannot be read; nothing was accounted.
         """
         with self._lock:
-            self._writer.lost(session_id, last_seq)
-            self._writer.close_session(session_id, "broken", reason)
+            self._writer.open_session(session)
+            counts = self._writer.lost(session.session_id, last_seq)
+            self._writer.close_session(session.session_id, "broken", reason)
+            for other in self._writer.open_sessions(session.place):  # one that the driver had not heard of yet
+                counts = Counter(counts) + Counter(self._writer.lost(other, -1))
+                self._writer.close_session(other, "broken", reason)
+            self._outcomes.setdefault(session.camera_id, Counter()).update(counts)
+        self._flush_now()
 
     def heartbeat(self, camera_states: Mapping[str, tuple[str, str]]) -> None:
+        """Live cameras and their states, told about once a window; see `Writer.heartbeat`."""
         with self._lock:
             self._writer.heartbeat(camera_states)
+
+    def reconfigure(self, config: ChainConfig) -> None:
+        """Follow an edited config; figures and alert rules keep what they hold of what stays. Sent again after a
+        restart, which begins with the first config."""
+        with self._lock:
+            self._rolling.reconfigure(config)
+            self._rules.reconfigure(config)
+            self._flush_s = config.pipeline.flush_s
+            self._retention = config.retention
 
     def acknowledged(self, session_id: str) -> int:
         """The mark of a session, also of one that was closed lately.
@@ -130,15 +148,18 @@ class CommitterActor:
         with self._lock:
             return self._writer.acknowledged(session_id)
 
-    def flush(self) -> None:
+    def flush(self, last: bool = False) -> None:
         """Commit what waits.
+
+        Args:
+            last: nothing will come after it; see `Writer.flush`.
 
         Raises:
             StoreError: the store cannot take it now; nothing is lost. When it is the alerts alone that wait, all else
                 is stored and acknowledged.
         """
         with self._lock:
-            self._commit()
+            self._commit(last)
             if self._writer.alert_trouble:
                 raise StoreError(self._writer.alert_trouble)
 
@@ -159,14 +180,16 @@ class CommitterActor:
             )
 
     def _count(self, chunk: Chunk) -> None:
-        self._rolling.add(chunk, time.time())
+        # A camera that an edited config adds or removes may be ahead of it, or behind.
+        if self._rolling.watches(chunk.camera_id):
+            self._rolling.add(chunk, time.time())
         self._outcomes.setdefault(chunk.camera_id, Counter()).update(o.cause or "analysed" for o in chunk.outcomes)
         self._faces += len(chunk.faces)
 
-    def _commit(self) -> None:
+    def _commit(self, last: bool = False) -> None:
         self._evaluate()
         began = time.perf_counter()
-        self._writer.flush()
+        self._writer.flush(last)
         self._commit_s += time.perf_counter() - began
         self._commits += 1
 
@@ -203,14 +226,18 @@ class CommitterActor:
     def _flush_forever(self) -> None:
         while True:
             time.sleep(self._flush_s)
-            try:
-                self.flush()
-                self._trouble = self._rules_trouble
-            except StoreError as error:
-                if str(error) != self._trouble:
-                    log.error("%s; trying again, nothing is lost", error)
-                self._trouble = str(error)
-            except Exception as error:
-                # The thread must live on: without it nothing is ever acknowledged again, and nobody would know why.
-                log.exception("commit failed; trying again")
-                self._trouble = f"commit failed: {type(error).__name__}: {error}"
+            self._flush_now()
+
+    def _flush_now(self) -> None:
+        """Commit what waits; what cannot be stored now is told, and tried again."""
+        try:
+            self.flush()
+            self._trouble = self._rules_trouble
+        except StoreError as error:
+            if str(error) != self._trouble:
+                log.error("%s; trying again, nothing is lost", error)
+            self._trouble = str(error)
+        except Exception as error:
+            # Its thread must live on: without it nothing is ever acknowledged again, and nobody would know why.
+            log.exception("commit failed; trying again")
+            self._trouble = f"commit failed: {type(error).__name__}: {error}"

@@ -78,6 +78,7 @@ class _Loss:
     last_seq: int
     reason: str
     answer: Any = None
+    trouble: str = ""
 
 
 class Crew:
@@ -216,9 +217,9 @@ class Crew:
         self._tell_losses(wait_s=5)
 
     def heartbeat(self) -> None:
-        """Tell the store which state each camera is in, for those that have no session."""
+        """Tell the store which state each live camera is in, for windows in which nothing comes."""
         self.committer.heartbeat.remote(
-            {i: (r.unit.store.id, r.status.state) for i, r in self._readers.items() if r.live or not r.finished}
+            {i: (r.unit.store.id, r.status.state) for i, r in self._readers.items() if r.live}
         )
 
     def kill(self) -> None:
@@ -354,14 +355,15 @@ class Crew:
                 continue
             try:
                 ray.get(loss.answer)
-            except RayActorError:
-                loss.answer = None
-                continue
+                self._losses.remove(loss)
             except RayError as error:
-                log.error(
-                    "camera %s: the frames of its dead reader are not accounted: %s", loss.camera_id, last_line(error)
-                )
-            self._losses.remove(loss)
+                loss.answer = None
+                if str(error) != loss.trouble and not isinstance(error, RayActorError):
+                    log.error(
+                        "camera %s: the frames of its dead reader are not accounted for yet: %s",
+                        loss.camera_id, last_line(error),
+                    )  # fmt: skip
+                loss.trouble = str(error)
 
     def _give_up(self, reader: _Reader, reason: str) -> None:
         log.error("camera %s: %s", reader.unit.camera.id, reason)

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from ray.exceptions import RayError
 
-from risa_ray.config import ChainConfig
+from risa_ray.config import CameraConfig, ChainConfig
 from risa_ray.errors import InputError
 from risa_ray.inputs import Unit, units_of
 from risa_ray.sources.base import Source
@@ -148,12 +148,13 @@ def _write_context(config: ChainConfig, units: Sequence[Unit], sources: Mapping[
 
 
 def _described(units: Sequence[Unit], sources: Mapping[str, Source]) -> dict[str, runs.RunSource]:
-    return {
-        u.key: runs.RunSource(
-            u.store.id, sources[u.key].fingerprint(), sources[u.key].live, sources[u.key].started_at()
-        )
-        for u in units
-    }
+    """A file under other settings is another source, whose session is not gone on with."""
+    described = {}
+    for unit in units:
+        source = sources[unit.key]
+        fingerprint = f"{source.fingerprint()}|{_settings(unit.camera)}"
+        described[unit.key] = runs.RunSource(unit.store.id, fingerprint, source.live, source.started_at())
+    return described
 
 
 def _settings_key(config: ChainConfig) -> str:
@@ -161,8 +162,11 @@ def _settings_key(config: ChainConfig) -> str:
 
     The sources are not in it: their fingerprints stand for them, and a URL may hold a password.
     """
-    cameras = [c.model_dump_json(exclude={"node", "realtime", "source"}) for _, c in config.cameras()]
-    return "|".join([config.chain, config.pipeline.model, *cameras])
+    return "|".join([config.chain, config.pipeline.model, *(_settings(c) for _, c in config.cameras())])
+
+
+def _settings(camera: CameraConfig) -> str:
+    return camera.model_dump_json(exclude={"node", "realtime", "source"})
 
 
 def _supervise(

@@ -122,7 +122,7 @@ def test_a_snapshot_stays_whole_while_others_write(tmp_path: Path) -> None:
     compact(str(tmp_path), older_than_s=-60)
     writer = Writer(str(tmp_path), "run2")
     writer.heartbeat({"cam1": ("007", "stopped")})
-    writer.flush()
+    writer.flush(last=True)
     assert (count(connection, "observations"), count(connection, "frames")) == (60, 2)
     later = open_dataset(tmp_path, raw=True)
     assert (count(later, "observations"), count(later, "frames")) == (60, 3)

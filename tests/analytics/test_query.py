@@ -29,7 +29,7 @@ ANSWER = pa.table(
 def data(tmp_path: Path) -> Path:
     writer = Writer(str(tmp_path), "run1", lambda: 1_000_000.0)
     writer.heartbeat({"cam1": ("007", "connecting"), "cam2": ("007", "stopped")})
-    writer.flush()
+    writer.flush(last=True)
     return tmp_path
 
 

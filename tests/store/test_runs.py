@@ -13,7 +13,7 @@ import pytest
 from risa_ray.errors import InputError
 from risa_ray.store.errors import StoreError
 from risa_ray.store.process import ProcessId
-from risa_ray.store.runs import RunSource, complete, release, renew, start_run
+from risa_ray.store.runs import RunSource, amend, complete, release, renew, start_run
 
 AT = datetime(2026, 11, 22, 10, 0, 0, 123456, tzinfo=UTC)
 FILE = RunSource("007", "film.mp4 12345 678", False, AT)
@@ -133,3 +133,51 @@ def test_a_process_knows_whether_it_lives() -> None:
     child.wait()
     assert ProcessId(me.host, child.pid, f"{place} 1").is_dead() is True
     assert ProcessId("elsewhere", me.pid, "another boot 1").is_dead() is None
+
+
+OTHER = RunSource("007", "other.mp4 1 2", False, AT)
+
+
+def test_an_amended_run_is_resumed_under_its_new_key_alone(tmp_path: Path) -> None:
+    first = start_run(str(tmp_path), {"a": FILE, "b": LIVE, "c": OTHER}, "m", clock=at(1000))
+    edited = {"a": FILE, "b": LIVE, "c": OTHER._replace(fingerprint="changed"), "d": OTHER}
+    run = amend(first, edited, "m", clock=at(1001))
+    assert run.run_id == first.run_id
+    assert run.sessions["a"] == first.sessions["a"]
+    ids = [s.session_id for s in (*first.sessions.values(), *run.sessions.values())]
+    assert len(set(ids)) == 6, "a live camera and a changed file begin anew"
+    renew(run, clock=at(1002))
+    with pytest.raises(StoreError, match="resumed by another process"):
+        renew(first, clock=at(1002))
+    resumed = start_run(str(tmp_path), edited, "m", clock=at(1100))
+    assert (resumed.resumed, resumed.run_id) == (True, run.run_id)
+    assert {c: resumed.sessions[c].session_id for c in "acd"} == {c: run.sessions[c].session_id for c in "acd"}
+    old = start_run(str(tmp_path), {"a": FILE, "b": LIVE, "c": OTHER}, "m", clock=at(1100))
+    assert (old.resumed, old.run_id == run.run_id) == (False, False)
+
+
+def test_an_edit_that_is_taken_back_is_followed(tmp_path: Path) -> None:
+    first = start_run(str(tmp_path), {"a": FILE}, "m", clock=at(1000))
+    more = amend(first, {"a": FILE, "b": OTHER}, "m", clock=at(1001))
+    back = amend(more, {"a": FILE}, "m", clock=at(1002))
+    assert (back.key, back.sessions) == (first.key, first.sessions)
+    complete(back, clock=at(1003))
+    assert not start_run(str(tmp_path), {"a": FILE}, "m", clock=at(1004)).resumed
+    assert not start_run(str(tmp_path), {"a": FILE, "b": OTHER}, "m", clock=at(1004)).resumed
+
+
+def test_an_edit_that_leaves_the_work_as_it_is_changes_no_record(tmp_path: Path) -> None:
+    first = start_run(str(tmp_path), {"a": FILE, "b": LIVE}, "m", clock=at(1000))
+    run = amend(first, {"a": FILE, "b": LIVE}, "m", clock=at(1001))
+    assert (run.key, run.generation, run.sessions["a"]) == (first.key, first.generation, first.sessions["a"])
+    assert run.sessions["b"].session_id != first.sessions["b"].session_id
+    renew(run, clock=at(1002))
+
+
+def test_an_edit_to_what_another_live_run_does_is_refused(tmp_path: Path) -> None:
+    other = start_run(str(tmp_path), {"a": OTHER}, "m", clock=at(1000))
+    run = start_run(str(tmp_path), {"a": FILE}, "m", clock=at(1000))
+    with pytest.raises(InputError, match=f"run {other.run_id} .*is under way"):
+        amend(run, {"a": OTHER}, "m", clock=at(1001))
+    renew(run, clock=at(1002))
+    renew(other, clock=at(1002))

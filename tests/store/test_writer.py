@@ -180,24 +180,6 @@ def test_lost_frames_are_accounted(writer: Writer, tmp_path: Path, tools: Any) -
     assert (row["read"], row["analysed"], row["dropped_lost_in_crash"], row["last_seq"]) == (8, 5, 3, 7)
 
 
-def test_heartbeats_cover_cameras_without_a_session(writer: Writer, tmp_path: Path, clock: Clock, tools: Any) -> None:
-    writer.open_session(tools.session())
-    writer.add(tools.chunk(0, 0))
-    for now in (1_000_001.0, 1_000_009.0, 1_000_010.0):
-        clock.now = now
-        writer.heartbeat({"cam1": ("007", "live"), "cam2": ("007", "backing_off")})
-        writer.flush()
-    again = Writer(str(tmp_path), "run1", clock)
-    again.heartbeat({"cam2": ("007", "backing_off")})
-    again.flush()
-    rows = tools.rows(tmp_path, "frames", FRAMES_ORDER)
-    assert [(r["camera_id"], r["read"], r["state"], r["session_id"]) for r in rows] == [
-        ("cam2", 0, "backing_off", None)
-    ] * 2
-    assert {"heartbeat/007/cam2": 100_001}.items() <= marks(tmp_path, "frames").items()
-    assert (rows[1]["window_start"] - rows[0]["window_start"]).total_seconds() == 10
-
-
 def test_a_session_without_a_frame_leaves_nothing_and_heartbeats_cover_its_camera(
     writer: Writer, tmp_path: Path, tools: Any
 ) -> None:
@@ -209,9 +191,10 @@ def test_a_session_without_a_frame_leaves_nothing_and_heartbeats_cover_its_camer
         writer.flush()
         assert writer.acknowledged(name) == -1, "the reader asks once more after it has closed"
         writer.close_session(name, "broken", "no route to host")
+    writer.flush(last=True)
     (row,) = tools.rows(tmp_path, "frames")
     assert (row["session_id"], row["state"], row["read"]) == (None, "connecting", 0)
-    assert list(marks(tmp_path, "frames")) == ["heartbeat/007/cam1"]
+    assert list(marks(tmp_path, "frames")) == ["heartbeat/run1/007/cam1"]
     assert marks(tmp_path, "observations") == {}
 
 

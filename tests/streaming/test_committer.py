@@ -87,6 +87,82 @@ def test_a_closed_session_still_answers(tmp_path: Path) -> None:
         actor.acknowledged("another")
 
 
+def test_a_dead_readers_frames_are_stored_when_the_answer_comes(tmp_path: Path) -> None:
+    """Told again, by a driver that did not hear, and to a committer that was started anew: the same."""
+    session = SessionInfo("007", "cam1", "s1", True, START)
+    actor = committer(tmp_path)
+    actor.add(chunk(14))
+    for told in (actor, actor, committer(tmp_path)):
+        told.lost(session, 19, "the reader died")
+        found = DeltaTable(str(tmp_path / "frames")).to_pyarrow_table().sort_by("first_seq").to_pylist()
+        assert [(r["read"], r["dropped_lost_in_crash"], r["state"]) for r in found] == [
+            (10, 0, "reading"),
+            (10, 5, "broken"),
+        ]
+    assert actor.status(0).outcomes["cam1"] == {"analysed": 15, "lost_in_crash": 5}
+
+
+def test_lost_frames_wait_for_a_store_that_is_in_trouble(tmp_path: Path) -> None:
+    actor = committer(tmp_path)
+    actor.add(chunk(4))
+    folder = tmp_path / "frames"
+    folder.rename(tmp_path / "gone")
+    folder.write_text("")
+    actor.lost(SessionInfo("007", "cam1", "s1", True, START), 9, "the reader died")
+    assert "frames" in actor.status(0).trouble
+    folder.unlink()
+    (tmp_path / "gone").rename(folder)
+    actor.flush()
+    assert [r["read"] for r in DeltaTable(str(folder)).to_pyarrow_table().to_pylist()] == [10]
+
+
+def test_an_edited_config_is_followed_without_losing_what_stays(tmp_path: Path) -> None:
+    actor = committer(tmp_path)
+    actor.add(chunk(14))
+    actor.flush()
+    assert actor.status(0).alert_count == 1
+    raw: dict[str, Any] = {
+        "data": str(tmp_path),
+        "stores": [
+            {
+                "id": "007",
+                "cameras": [
+                    {"id": "cam0", "source": "other.mp4"},
+                    {
+                        "id": "cam1",
+                        "source": "film.mp4",
+                        "zones": [{"id": "shelf", "kind": "product", "polygon": [[0, 0], [1, 0], [1, 1]]}],
+                    },
+                ],
+            }
+        ],
+        "alerts": [
+            {"id": "r", "figure": "people", "above": -1},
+            {"id": "long", "figure": "people", "above": -1, "window_s": 300, "camera": "cam1"},
+        ],
+    }
+    for _ in range(2):
+        actor.reconfigure(parse_config(raw, "test"))
+    figures = {(f.camera_id, f.zone_id): f for f in actor.status(0).figures}
+    assert list(figures) == [("cam0", None), ("cam1", None), ("cam1", "shelf")]
+    assert figures["cam1", None].frames_analysed == 15
+    actor.flush()
+    alerts = DeltaTable(str(tmp_path / "alerts")).to_pyarrow_table().to_pylist()
+    assert sorted(a["rule_id"] for a in alerts) == ["long", "r"], "the old rule has fired already"
+
+
+def test_a_camera_that_left_the_config_has_its_last_frames_stored(tmp_path: Path) -> None:
+    actor = committer(tmp_path)
+    actor.add(chunk(4))
+    cameras = [{"id": "cam2", "source": "other.mp4"}]
+    actor.reconfigure(parse_config({"data": str(tmp_path), "stores": [{"id": "007", "cameras": cameras}]}, "test"))
+    actor.add(chunk(14))
+    actor.close_session("s1", "stopped", "")
+    actor.flush()
+    assert actor.acknowledged("s1") == 14
+    assert {f.camera_id for f in actor.status(0).figures} == {"cam2"}
+
+
 def old_rows(data: Path) -> None:
     writer = Writer(str(data), "run0")
     writer.open_session(SessionInfo("007", "cam1", "s1", False, START))

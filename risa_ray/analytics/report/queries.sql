@@ -235,7 +235,7 @@ FROM begun JOIN watched ON day >= first_day LEFT JOIN had USING (camera_id, day)
 
 -- query health: each camera's frames and outages
 WITH counted AS (
-    SELECT camera_id, window_start, read, dropped_overrun, dropped_stale, dropped_decode_error, dropped_poison,
+    SELECT camera_id, window_start, read, state, dropped_overrun, dropped_stale, dropped_decode_error, dropped_poison,
         dropped_lost_in_crash
     FROM frames
     WHERE store_id = $store AND date >= getvariable('since')::DATE - 1 AND date <= getvariable('until')::DATE
@@ -243,7 +243,8 @@ WITH counted AS (
         AND window_start < timezone(getvariable('zone'), getvariable('until')::TIMESTAMP)
 ), empty AS (
     SELECT DISTINCT camera_id, window_start FROM counted c
-    WHERE read = 0 AND NOT EXISTS (
+    -- A live camera may be sampled more seldom than every window.
+    WHERE read = 0 AND state <> 'live' AND NOT EXISTS (
         FROM counted o WHERE o.camera_id = c.camera_id AND o.window_start = c.window_start AND o.read > 0
     )
 ), numbered AS (

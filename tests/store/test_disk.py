@@ -1,0 +1,129 @@
+"""A disk of its own that is full, or read-only: what waits is kept, what was acknowledged stays, readers go on."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from risa_ray.analytics import open_dataset
+from risa_ray.store.errors import StoreError
+from risa_ray.store.maintenance import compact
+from risa_ray.store.table import Table
+from risa_ray.store.verify import verify
+from risa_ray.store.writer import Writer
+
+FRAMES = 2000
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)], check=False, capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no disk of its own can be mounted here: {mounted.stderr.strip()}")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def fill(disk: Path, leave: int) -> None:
+    """Write until the disk is full, and free some bytes again, in which a file begins but does not end."""
+    with (disk / "filler").open("wb", buffering=0) as file:
+        with suppress(OSError):
+            while True:
+                file.write(b"x" * 4096)
+        file.truncate(file.tell() - leave)
+
+
+def remount(disk: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
+
+
+def on_disk(data: Path) -> set[Path]:
+    return set((data / "observations").rglob("*.parquet"))
+
+
+def mentioned(data: Path) -> set[Path]:
+    """Files that the table knows."""
+    return {Path(uri) for uri in Table(str(data), "observations").delta.file_uris()}
+
+
+def seen(data: Path) -> tuple[int, int]:
+    """What a reader of the dataset finds: faces, frames."""
+    with open_dataset(str(data), raw=True) as connection:
+        (faces,) = connection.sql("SELECT count(*) FROM observations").fetchall()
+        (frames,) = connection.sql("SELECT coalesce(sum(read), 0) FROM frames").fetchall()
+    return int(faces[0]), int(frames[0])
+
+
+def faces(last: int) -> int:
+    return sum(seq % 3 for seq in range(last + 1))
+
+
+@pytest.mark.parametrize("leave", [0, 24_576, 32_768], ids=["at once", "with a file left over", "after the faces"])
+def test_a_full_disk(disk: Path, tools: Any, leave: int) -> None:
+    data = disk / "data"
+    writer = Writer(str(data), "run1")
+    writer.open_session(tools.session(live=True))
+    writer.add(tools.chunk(0, 14))
+    writer.flush()
+    acknowledged, before = writer.acknowledged("s1"), seen(data)
+    with open_dataset(str(data), raw=True) as connection:
+        fill(disk, leave)
+        writer.add(tools.chunk(15, FRAMES))
+        for _ in range(2):
+            with pytest.raises(StoreError, match=str(disk)) as caught:
+                writer.flush()
+            assert "\n" not in str(caught.value)
+            assert writer.acknowledged("s1") >= acknowledged
+            assert seen(data) >= before
+            assert connection.sql("SELECT count(*) FROM observations").fetchall() == [(before[0],)]
+    (disk / "filler").unlink()
+    writer.close_session("s1", "stopped")
+    writer.flush()
+    assert seen(data) == (faces(FRAMES), FRAMES + 1)
+    compact(str(data), keep_hours=0)
+    assert on_disk(data) == mentioned(data), "what failed writes left behind goes"
+    assert [check.line() for check in verify(str(data)) if check.problems] == []
+
+
+def test_what_a_failed_write_left_behind_harms_nobody_and_goes(disk: Path, tools: Any) -> None:
+    data = disk / "data"
+    writer = Writer(str(data), "run1")
+    writer.open_session(tools.session())
+    writer.add(tools.chunk(0, FRAMES))
+    writer.flush()
+    torn = next(iter(on_disk(data))).with_name("part-00000-torn.zstd.parquet")
+    torn.write_bytes(b"PAR1 half of a file")
+    assert seen(data) == (faces(FRAMES), FRAMES // 20 * 20 - 10)
+    assert [check.line() for check in verify(str(data)) if check.problems] == []
+    compact(str(data), clock=lambda: time.time() + 7200)
+    assert torn.exists(), "a commit may still be under way"
+    compact(str(data), keep_hours=0)
+    assert on_disk(data) == mentioned(data)
+
+
+def test_a_path_that_becomes_read_only(disk: Path, tools: Any) -> None:
+    data = disk / "data"
+    writer = Writer(str(data), "run1")
+    writer.open_session(tools.session())
+    writer.add(tools.chunk(0, 14))
+    assert writer.flush() == {"s1": 9}
+    remount(disk, "ro")
+    writer.add(tools.chunk(15, 40))
+    with pytest.raises(StoreError, match=str(disk)):
+        writer.flush()
+    assert writer.acknowledged("s1") == 9
+    assert seen(data) == (faces(14), 10)
+    remount(disk, "rw")
+    writer.close_session("s1", "complete")
+    writer.flush()
+    assert seen(data) == (faces(40), 41)

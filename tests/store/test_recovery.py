@@ -1,0 +1,326 @@
+"""Every frame that the store heard of ends analysed or dropped with a cause, whoever was killed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from risa_ray.frames import Chunk, from_unix
+from risa_ray.store.errors import StoreError
+from risa_ray.store.recovery import recover
+from risa_ray.store.runs import RunRecord, RunSource, amend, complete, start_run
+from risa_ray.store.table import Table
+from risa_ray.store.verify import verify
+from risa_ray.store.writer import SessionInfo, Writer
+
+NOW = 1_700_000_000.0
+"""When the tests' runs begin; their frames are captured from here on, two a second, frame s with s % 3 faces."""
+
+
+def at(seconds: float) -> Callable[[], float]:
+    return lambda: NOW + seconds
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    """A dataset that is sound in the end."""
+    yield tmp_path
+    assert [check.line() for check in verify(str(tmp_path)) if check.problems] == []
+
+
+def moment(seconds: float) -> datetime:
+    return from_unix(NOW + seconds)
+
+
+def begin(data: Path, seconds: float = 0, settings: str = "m", live: bool = True) -> RunRecord:
+    source = RunSource("007", "rtsp://c", live, moment(0))
+    return start_run(str(data), {"cam1": source}, settings, clock=at(seconds))
+
+
+def deliver(
+    data: Path, run: RunRecord, tools: Any, session_id: str, last: int, seconds: float = 0, live: bool = True
+) -> Writer:
+    """A writer that has a session's frames up to `last`, flushed once, and that then dies with its process."""
+    writer = Writer(str(data), run.run_id, at(seconds))
+    writer.open_session(SessionInfo("007", "cam1", session_id, live, moment(seconds)))
+    writer.add(tools.chunk(0, last, session_id=session_id, start=moment(seconds)))
+    writer.flush()
+    return writer
+
+
+def ends(data: Path, tools: Any) -> dict[str, dict[str, Any]]:
+    """Session -> frames read, analysed and lost, faces, and how it ended."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in tools.rows(data, "frames", ("first_seq",)):
+        if row["session_id"] is not None:
+            end = found.setdefault(row["session_id"], {"read": 0, "analysed": 0, "lost": 0, "faces": 0})
+            for name, column in (("read", "read"), ("analysed", "analysed"), ("lost", "dropped_lost_in_crash")):
+                end[name] += row[column]
+            end |= {"faces": end["faces"] + row["faces"], "state": row["state"]}
+    return found
+
+
+def test_what_a_dead_run_left_open_is_accounted_when_it_is_resumed(data: Path, tools: Any) -> None:
+    run = begin(data)
+    deliver(data, run, tools, "first", 44)
+    deliver(data, run, tools, "second", 7, seconds=30)
+    again = begin(data, seconds=600)
+    assert again.run_id == run.run_id
+    known = sum(1 for seq in range(40, 45) if seq % 3)
+    assert recover(again, at(600)) == (45 - 40) + 8
+    assert ends(data, tools) == {
+        "first": {
+            "read": 45,
+            "analysed": 40 + known,
+            "lost": 5 - known,
+            "faces": sum(s % 3 for s in range(45)),
+            "state": "broken",
+        },
+        "second": {"read": 8, "analysed": 5, "lost": 3, "faces": sum(s % 3 for s in range(8)), "state": "broken"},
+    }
+    (row,) = [r for r in tools.rows(data, "frames") if r["session_id"] == "second"]
+    assert (row["run_id"], row["delay_p50_s"]) == (run.run_id, None)
+    assert "process died" in row["note"]
+    assert 0 <= (row["window_start"] - moment(20)).total_seconds() <= 20, "when it was taken, not when it was found"
+
+
+def test_recovering_again_or_side_by_side_changes_nothing(data: Path, tools: Any) -> None:
+    run = begin(data)
+    deliver(data, run, tools, "first", 44)
+    again = begin(data, seconds=600)
+    assert recover(again, at(600)) == 5
+    assert recover(again, at(600)) == 0
+    third = begin(data, seconds=1200)
+    assert recover(third, at(1200)) == 0
+    assert ends(data, tools)["first"]["read"] == 45
+
+
+def test_a_death_before_the_recovery_of_another_leaves_both_to_be_accounted(data: Path, tools: Any) -> None:
+    deliver(data, begin(data), tools, "first", 44)
+    second = begin(data, seconds=600)  # dies before it recovers anything
+    deliver(data, second, tools, "second", 44, seconds=600)
+    assert recover(begin(data, seconds=1200), at(1200)) == 10
+    assert {s: e["read"] for s, e in ends(data, tools).items()} == {"first": 45, "second": 45}
+
+
+def test_the_config_was_edited_in_between(data: Path, tools: Any) -> None:
+    """A dead run under another key is looked after by whichever run comes next; it can still be resumed."""
+    dead = begin(data)
+    deliver(data, dead, tools, "first", 44)
+    other = begin(data, seconds=600, settings="edited")
+    assert other.run_id != dead.run_id
+    assert recover(other, at(600)) == 5
+    assert recover(begin(data, seconds=700), at(700)) == 0
+
+
+def test_sessions_of_an_amended_run_are_found(data: Path, tools: Any) -> None:
+    run = begin(data)
+    deliver(data, run, tools, "first", 7, seconds=20)
+    amend(run, {"cam2": RunSource("007", "rtsp://d", True, moment(0))}, "m", clock=at(25))
+    assert recover(begin(data, seconds=600), at(600)) == 8
+    assert ends(data, tools)["first"]["state"] == "broken"
+
+
+def test_runs_that_are_alive_or_ended_are_left_alone(data: Path, tools: Any) -> None:
+    ended, alive = begin(data, settings="ended"), begin(data, settings="alive")
+    writer = deliver(data, alive, tools, "s1", 44)
+    complete(ended, clock=at(5))
+    me = begin(data, seconds=10, settings="me")
+    assert recover(me, at(10)) == 0
+    writer.add(tools.chunk(45, 50, session_id="s1", start=moment(0)))
+    writer.close_session("s1", "stopped")
+    writer.flush()
+    assert ends(data, tools)["s1"] | {"faces": 0} == {
+        "read": 51, "analysed": 51, "lost": 0, "faces": 0, "state": "stopped",
+    }  # fmt: skip
+
+
+def test_files_are_left_to_be_resumed(data: Path, tools: Any) -> None:
+    run = begin(data, live=False)
+    deliver(data, run, tools, run.sessions["cam1"].session_id, 44, live=False)
+    assert recover(begin(data, seconds=600, live=False), at(600)) == 0
+    writer = Writer(str(data), run.run_id)
+    session = SessionInfo("007", "cam1", run.sessions["cam1"].session_id, False, moment(0))
+    assert writer.open_session(session) == 39
+    writer.add(tools.chunk(40, 50, session_id=session.session_id, start=moment(0)))
+    writer.close_session(session.session_id, "complete")
+    writer.flush()
+    assert ends(data, tools)[session.session_id]["analysed"] == 51
+
+
+def test_a_run_taken_for_dead_that_goes_on_still_counts_each_frame_once(data: Path, tools: Any) -> None:
+    run = begin(data)
+    writer = deliver(data, run, tools, "first", 44)
+    assert recover(begin(data, seconds=600), at(600)) == 5
+    writer.add(tools.chunk(45, 64, session_id="first", start=moment(0)))
+    writer.close_session("first", "stopped")
+    writer.flush()
+    assert ends(data, tools)["first"]["read"] == 65
+
+
+def test_the_reader_died_and_then_the_writer(data: Path, tools: Any) -> None:
+    """The driver tells the new writer: stored faces count as analysed, and what came after them as lost."""
+    deliver(data, begin(data), tools, "first", 44)
+    writer = Writer(str(data), "run1", at(60))
+    info = SessionInfo("007", "cam1", "first", True, moment(0))
+    for _ in range(2):
+        writer.open_session(info)
+        counts = writer.lost("first", 49)
+        writer.close_session("first", "broken", "the reader died")
+        writer.flush()
+        assert sum(counts.values()) in (10, 0)
+    known = sum(1 for seq in range(40, 45) if seq % 3)
+    end = ends(data, tools)["first"]
+    assert (end["read"], end["analysed"], end["lost"], end["state"]) == (50, 40 + known, 10 - known, "broken")
+
+
+def test_stored_faces_are_found_over_midnight_and_among_many_days(data: Path, tools: Any) -> None:
+    midnight = 86_400 - NOW % 86_400
+    writer = Writer(str(data), "run1", at(0))
+    for day in range(-3, 1):
+        name = f"day{day}"
+        writer.open_session(SessionInfo("007", "cam1", name, True, moment(0)))
+        writer.add(tools.chunk(0, 30, session_id=name, start=moment(midnight) + timedelta(days=day, seconds=-10.5)))
+    writer.flush()
+    again = Writer(str(data), "run1", at(0))
+    again.open_session(SessionInfo("007", "cam1", "day0", True, moment(0)))
+    counts = again.lost("day0", -1)
+    assert counts == {"analysed": sum(1 for s in range(21, 31) if s % 3), "lost_in_crash": 4}
+    again.close_session("day0", "broken")
+    again.flush()
+
+
+def test_a_broken_file_of_the_store_is_told(tmp_path: Path, tools: Any) -> None:
+    deliver(tmp_path, begin(tmp_path), tools, "first", 44)
+    for uri in Table(str(tmp_path), "observations").delta.file_uris():
+        Path(uri).write_bytes(b"broken")
+    with pytest.raises(StoreError, match="observations"):
+        recover(begin(tmp_path, seconds=600), at(600))
+
+
+class Crash(BaseException):
+    """The committer dies here."""
+
+
+def fused(writer: Writer, steps: int) -> Writer:
+    """Dies before or after one of its commits."""
+    left = [steps]
+
+    def burning(commit: Callable[..., None]) -> Callable[..., None]:
+        def burn(*args: Any) -> None:
+            for act in (lambda: None, lambda: commit(*args)):
+                act()
+                left[0] -= 1
+                if left[0] == 0:
+                    raise Crash
+
+        return burn
+
+    for table in (writer._observations, writer._frames):
+        table.commit = burning(table.commit)  # type: ignore[method-assign]
+    return writer
+
+
+class Life:
+    """A live camera of which reader and committer die: what they and the driver do, a window at a time."""
+
+    def __init__(self, data: Path, crashes: list[int], tools: Any) -> None:
+        self.data, self.fuses, self.tools = data, iter(crashes), tools
+        self.now = NOW
+        self.writer = self.start()
+        self.totals: dict[str, int] = {}
+        self.connect(0)
+
+    def start(self) -> Writer:
+        return fused(Writer(str(self.data), "run1", lambda: self.now), next(self.fuses, 0))
+
+    def connect(self, number: int) -> None:
+        self.session = SessionInfo("007", "cam1", f"s{number}", True, moment(0))
+        self.seen = -1
+        self.chunks: list[Chunk] = []
+
+    def do(self, work: Callable[[], object]) -> None:
+        """Again, with a new committer, until it has answered; the reader sends it what was not acknowledged."""
+        while True:
+            try:
+                mark = self.writer.open_session(self.session)
+                for chunk in self.chunks:
+                    if chunk.last_seq > mark:
+                        self.writer.add(chunk)
+                work()
+                return
+            except Crash:
+                self.writer = self.start()
+
+    def deliver(self) -> None:
+        taken = moment(self.now - NOW) - timedelta(seconds=(self.seen + 1) / 2)
+        name = self.session.session_id
+        self.chunks.append(self.tools.chunk(self.seen + 1, self.seen + 8, session_id=name, start=taken))
+        self.seen += 8
+        self.do(self.flush)
+
+    def flush(self) -> None:
+        self.writer.flush()
+
+    def end(self, lost: int, state: str) -> None:
+        if self.seen >= 0:
+            if lost:
+                self.chunks = []
+            for _ in range(2):  # the driver may not have heard the answer
+                self.do(lambda: self.close(lost, state))
+            self.totals[self.session.session_id] = self.seen + 1 + lost
+            self.connect(len(self.totals))
+
+    def close(self, lost: int, state: str) -> None:
+        self.writer.lost(self.session.session_id, self.seen + lost)
+        self.writer.close_session(self.session.session_id, state)
+        self.writer.flush()
+
+    def calm(self) -> None:
+        """The committer dies once more, and then no more: of the last windows it must be told again."""
+        self.fuses = iter(())
+        self.writer = self.start()
+        self.do(self.flush)
+        self.beat("live")
+
+    def beat(self, state: str) -> None:
+        self.now += 9
+        self.writer.heartbeat({"cam1": ("007", state)})
+        self.now += 1
+        self.do(self.flush)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    windows=st.lists(st.sampled_from(["frames", "nothing", "reader dies"]), min_size=2, max_size=8),
+    crashes=st.lists(st.integers(1, 10), max_size=4),
+)
+def test_whoever_dies_every_frame_and_every_window_is_accounted_once(
+    windows: list[str], crashes: list[int], tools: Any
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        life = Life(Path(folder), crashes, tools)
+        for what in windows:
+            if what == "frames":
+                life.deliver()
+            elif what == "reader dies":
+                life.end(3, "broken")
+            life.beat("live" if what == "frames" else "stalled")
+        life.calm()
+        life.end(0, "stopped")
+        life.do(lambda: life.writer.flush(last=True))
+        assert {s: e["read"] for s, e in ends(life.data, tools).items()} == life.totals
+        rows = tools.rows(life.data, "frames")
+        empty = [r["window_start"] for r in rows if r["read"] == 0]
+        assert len(set(empty)) == len(empty)
+        told = sorted({r["window_start"] for r in rows})
+        assert {b - a for a, b in pairwise(told)} <= {timedelta(seconds=10)}, "a hole"
+        assert [check.line() for check in verify(folder) if check.problems] == []
