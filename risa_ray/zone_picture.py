@@ -14,7 +14,7 @@ from risa_ray.frames import Image
 from risa_ray.inputs import camera_of
 from risa_ray.outputs import check_output
 from risa_ray.sources import create_source
-from risa_ray.sources.base import Undecodable
+from risa_ray.sources.base import Missed
 from risa_ray.vision.detectors import create_detector
 from risa_ray.vision.draw import blur_faces, draw_zones
 from risa_ray.vision.zones import Zones
@@ -66,7 +66,7 @@ def _still(camera: CameraConfig, timezone: ZoneInfo, at: float) -> Image:
         source.check()
         try:
             for picture in source.pictures(lambda pts: pts >= at, None):
-                if not isinstance(picture, Undecodable):
+                if not isinstance(picture, Missed):
                     return picture.image
         finally:
             source.close()

@@ -8,15 +8,15 @@ from zoneinfo import ZoneInfo
 from risa_ray.config import CameraConfig, Policy, redact
 from risa_ray.errors import SourceError
 from risa_ray.sources import demo, file, images, network, usb
-from risa_ray.sources.base import Picture, Source, Undecodable, Wants
+from risa_ray.sources.base import Missed, Picture, Source, Wants
 from risa_ray.sources.network import with_credentials
 from risa_ray.sources.reading import Sampler, read_frames
 
 __all__ = [
+    "Missed",
     "Picture",
     "Sampler",
     "Source",
-    "Undecodable",
     "Wants",
     "create_source",
     "is_live",

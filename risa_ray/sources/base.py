@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -35,11 +35,15 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Undecodable:
-    """The place of a wanted picture that could not be decoded; pts and arrived_at as in `Picture`."""
+class Missed:
+    """The place of a wanted picture that is not there; pts and arrived_at as in `Picture`.
+
+    `cause`: it could not be decoded, or there was no time to (the stream is read more slowly than it comes).
+    """
 
     pts: float
     arrived_at: float
+    cause: Literal["decode_error", "overrun"] = "decode_error"
 
 
 class Source(Protocol):
@@ -69,11 +73,11 @@ class Source(Protocol):
     def size(self) -> tuple[int, int] | None:
         """Width and height in source pixels, if they are known without a connection."""
 
-    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Undecodable]:
+    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Missed]:
         """Read to the end; only pictures whose pts is wanted are converted and yielded.
 
         A picture that cannot be decoded, but whose pts is known, is asked for as any other and yielded as
-        `Undecodable`. After a yes, one of the two is yielded before `wants` is asked again, so that a caller may
+        `Missed`. After a yes, one of the two is yielded before `wants` is asked again, so that a caller may
         number pictures in `wants`. pts never decrease.
 
         Args:

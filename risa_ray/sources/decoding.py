@@ -16,6 +16,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from risa_ray.sources.backlog import Backlog
 from risa_ray.sources.base import Picture, fitted_size, freeze
 
 DEFAULT_FPS = 25.0
@@ -24,9 +25,19 @@ _LENGTH_IS_STORED = {"mov", "mp4", "matroska", "webm", "avi", "flv"}
 
 
 class Shot:
-    """A picture in the order of presentation, decoded already, or to be decoded if it is wanted."""
+    """A picture in the order of presentation, decoded already, or to be decoded if it is wanted.
 
-    def __init__(self, frame: VideoFrame | None = None, decode: Callable[[], VideoFrame | None] | None = None) -> None:
+    Attributes:
+        too_late: it was passed over undecoded, since the stream is read more slowly than it comes.
+    """
+
+    def __init__(
+        self,
+        frame: VideoFrame | None = None,
+        decode: Callable[[], VideoFrame | None] | None = None,
+        too_late: bool = False,
+    ) -> None:
+        self.too_late = too_late
         self._frame = frame
         self._decode = decode
 
@@ -49,18 +60,21 @@ class Decoder:
         container: open for reading.
         most_lost: undecodable pictures that may wait for the next intact one to take their places before it; None for
             a file, which ends. A live stream that can never be decoded must say so.
+        keep_up: pass pictures over where the stream is read more slowly than it comes.
 
     Attributes:
         errors: packets and pictures so far that could not be decoded; one that was skipped is none.
         stream: the video stream, or None when the container has none.
     """
 
-    def __init__(self, container: InputContainer, most_lost: int | None = None) -> None:
+    def __init__(self, container: InputContainer, most_lost: int | None = None, keep_up: bool = False) -> None:
         self.container = container
         self.stream: VideoStream | None = container.streams.best("video")  # type: ignore[assignment]
         self.errors = 0
         self._lost: list[float] = []
         self._most_lost = most_lost
+        self._backlog = Backlog() if keep_up else None
+        self._catching_up = False
         self._read_to = 0.0
         self._last_packet: float | None = None
         self._last_frame: float | None = None
@@ -81,6 +95,9 @@ class Decoder:
         Pictures that the decoder had to make up for lost data count as errors too: what it paints there is not what
         the camera saw.
 
+        Where a live stream is read more slowly than it comes, pictures are passed over undecoded until all that waited
+        has been read, and on to the next key frame: delay must not grow.
+
         Yields:
             The time stamp in seconds, and the picture.
 
@@ -89,6 +106,10 @@ class Decoder:
         """
         for packet in self._packets(closing):
             stamp = _seconds(packet)
+            if self._passes_over(packet):
+                if stamp is not None:
+                    yield stamp, Shot(too_late=True)
+                continue
             if stamp is None or not self._stands_alone(stamp):
                 yield from ((time, Shot(frame)) for time, frame in self._decode(packet))
                 continue
@@ -100,6 +121,15 @@ class Decoder:
                 self._last_frame = stamp
         if not closing.is_set():
             yield from ((time, Shot()) for time, _ in self._lost_before(None))
+
+    def _passes_over(self, packet: Packet[Any]) -> bool:
+        if self._backlog is None:
+            return False
+        if self._backlog.behind:
+            self._catching_up = True
+        elif packet.is_keyframe:
+            self._catching_up = False
+        return self._catching_up
 
     def _stands_alone(self, stamp: float) -> bool:
         """Whether a packet is one whole picture that comes next and that no other picture depends on.
@@ -124,7 +154,8 @@ class Decoder:
     def _packets(self, closing: threading.Event) -> Iterator[Packet[Any]]:
         """The packets of the video stream."""
         # every stream is read, not only the video, so that `_read_to` tells whether the file itself stops early
-        for packet in self.container.demux():
+        packets = self.container.demux()
+        for packet in self._backlog.watch(packets) if self._backlog else packets:
             if closing.is_set():
                 return
             stamp = _seconds(packet)

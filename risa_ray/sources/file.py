@@ -16,7 +16,7 @@ from av.container import InputContainer
 
 from risa_ray.config import CameraConfig, is_url
 from risa_ray.errors import BrokenSourceError, SourceError
-from risa_ray.sources.base import Picture, Undecodable, Wants
+from risa_ray.sources.base import Missed, Picture, Wants
 from risa_ray.sources.clock import modified_at, parse_creation_time, steady, time_in_name
 from risa_ray.sources.decoding import Decoder, reason, to_picture
 
@@ -81,7 +81,7 @@ class VideoFile:
         """Of name, size and modification time."""
         return fingerprint([self._path])
 
-    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Undecodable]:
+    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Missed]:
         """See `Source.pictures`."""
         self.decode_errors = 0
         try:
@@ -99,7 +99,7 @@ class VideoFile:
         """See `Source.close`."""
         self._closing.set()
 
-    def _play(self, decoder: Decoder, wants: Wants, max_width: int | None) -> Iterator[Picture | Undecodable]:
+    def _play(self, decoder: Decoder, wants: Wants, max_width: int | None) -> Iterator[Picture | Missed]:
         began = time.monotonic()
         pts = 0.0
         try:
@@ -113,7 +113,7 @@ class VideoFile:
                 frame = shot.frame()
                 self.decode_errors = decoder.errors
                 if frame is None:
-                    yield Undecodable(pts, time.time())
+                    yield Missed(pts, time.time())
                 else:
                     yield to_picture(frame, pts, time.time(), max_width)
         except av.FFmpegError as error:

@@ -17,7 +17,7 @@ from risa_ray.config import CameraConfig
 from risa_ray.errors import BrokenSourceError, SourceError
 from risa_ray.frames import Image
 from risa_ray.pictures import PICTURE_SUFFIXES, upright
-from risa_ray.sources.base import Picture, Undecodable, Wants, make_picture
+from risa_ray.sources.base import Missed, Picture, Wants, make_picture
 from risa_ray.sources.clock import modified_at, plausible, time_in_name
 from risa_ray.sources.file import fingerprint
 
@@ -56,7 +56,7 @@ def open_source(camera: CameraConfig, timezone: ZoneInfo) -> Pictures:
 class Pictures:
     """Pictures in the order of their names, one second apart on the stream's clock.
 
-    A picture that cannot be read keeps its place as `Undecodable`; it is counted in `decode_errors`, named in
+    A picture that cannot be read keeps its place as `Missed`; it is counted in `decode_errors`, named in
     `unreadable` and in a log warning. EXIF orientation is applied.
     """
 
@@ -108,7 +108,7 @@ class Pictures:
         """Of names, sizes and modification times."""
         return fingerprint(self._paths)
 
-    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Undecodable]:
+    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Missed]:
         """See `Source.pictures`; pts is the picture's place in the folder, in seconds."""
         self.unreadable = []
         began = time.monotonic()
@@ -124,7 +124,7 @@ class Pictures:
             if not wants(pts):
                 continue
             arrived_at = time.time()
-            yield Undecodable(pts, arrived_at) if image is None else make_picture(image, pts, arrived_at, max_width)
+            yield Missed(pts, arrived_at) if image is None else make_picture(image, pts, arrived_at, max_width)
         if len(self.unreadable) == len(self._paths):
             raise BrokenSourceError(f"{self._origin}: no picture can be decoded")
 

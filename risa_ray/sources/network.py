@@ -17,7 +17,7 @@ from av.container import InputContainer
 
 from risa_ray.config import CameraConfig, is_url, redact
 from risa_ray.errors import AccessRefusedError, BrokenSourceError, SourceError
-from risa_ray.sources.base import Picture, Undecodable, Wants
+from risa_ray.sources.base import Missed, Picture, Wants
 from risa_ray.sources.clock import steady
 from risa_ray.sources.decoding import Decoder, Shot, reason, to_picture
 
@@ -100,6 +100,7 @@ class NetworkCamera:
         self.decode_errors = 0
         self._url = camera.source
         self._transport = camera.transport
+        self._fresh = camera.policy != "every_frame"
         self._read_timeout_s = 2 * camera.stall_timeout_s
         self._open_timeout_s = max(OPEN_TIMEOUT_S, camera.stall_timeout_s)
         self._closing = threading.Event()
@@ -118,7 +119,7 @@ class NetworkCamera:
     def size(self) -> None:
         """Not known without a connection."""
 
-    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Undecodable]:
+    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Missed]:
         """See `Source.pictures`; also raises BrokenSourceError when no connection can be made.
 
         A stream has no end of its own: unless `close` was called, its end is a break too, so that the camera is
@@ -179,10 +180,10 @@ class NetworkCamera:
             return BrokenSourceError(f"{shown}: {_CLOSED}")
         return BrokenSourceError(f"{shown}: {reason(error)}")
 
-    def _receive(
-        self, container: InputContainer, wants: Wants, max_width: int | None
-    ) -> Iterator[Picture | Undecodable]:
-        decoder = Decoder(container, most_lost=_MOST_LOST)
+    def _receive(self, container: InputContainer, wants: Wants, max_width: int | None) -> Iterator[Picture | Missed]:
+        # a recording comes as fast as it is read
+        keep_up = self._fresh and not self._is_file(container)
+        decoder = Decoder(container, most_lost=_MOST_LOST, keep_up=keep_up)
         if decoder.stream is None:
             raise BrokenSourceError(f"{redact(self._url)}: the stream carries no video; check the path of the address")
         for pts, (arrived_at, shot) in self._timed(decoder):
@@ -193,7 +194,7 @@ class NetworkCamera:
             frame = shot.frame()
             self.decode_errors = decoder.errors
             if frame is None:
-                yield Undecodable(pts, arrived_at)
+                yield Missed(pts, arrived_at, "overrun" if shot.too_late else "decode_error")
             else:
                 yield to_picture(frame, pts, arrived_at, max_width)
         self.decode_errors = decoder.errors

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from risa_ray.config import CameraConfig
 from risa_ray.frames import Frame, Outcome, from_unix
-from risa_ray.sources.base import Source, Undecodable
+from risa_ray.sources.base import Missed, Source
 
 _NAMED = 10
 """Unreadable pictures that a note names; the log has all."""
@@ -49,7 +49,8 @@ def read_frames(
 ) -> Iterator[Frame | Outcome]:
     """Read a source to its end as frames of one session, numbered from 0 in the order they were sampled.
 
-    A sampled picture that cannot be decoded has its number too: it comes as an outcome, dropped as `decode_error`.
+    A sampled picture that cannot be decoded has its number too: it comes as an outcome, dropped as `decode_error`, or
+    as `overrun` where decoding is slower than the camera.
 
     Args:
         started_at: capture time of pts 0, as kept with the session; not used for a live source, whose pictures are
@@ -74,8 +75,8 @@ def read_frames(
     for picture in source.pictures(wants, camera.max_width):
         live = source.live
         captured_at = from_unix(picture.arrived_at) if live else started_at + timedelta(seconds=picture.pts)
-        if isinstance(picture, Undecodable):
-            yield Outcome(seq, picture.pts, captured_at, picture.arrived_at, "decode_error")
+        if isinstance(picture, Missed):
+            yield Outcome(seq, picture.pts, captured_at, picture.arrived_at, picture.cause)
             continue
         yield Frame(
             camera_id=camera.id,

@@ -14,7 +14,7 @@ import cv2
 
 from risa_ray.config import CameraConfig
 from risa_ray.errors import BrokenSourceError, SourceError
-from risa_ray.sources.base import Picture, Undecodable, Wants, make_picture
+from risa_ray.sources.base import Missed, Picture, Wants, make_picture
 
 LIVE = True
 PREFIX = "usb:"
@@ -70,7 +70,7 @@ class UsbCamera:
     def size(self) -> None:
         """Not known without a connection."""
 
-    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Undecodable]:
+    def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Missed]:
         """See `Source.pictures`."""
         backend = cv2.CAP_V4L2 if self._path.startswith("/dev/") else cv2.CAP_ANY
         capture = cv2.VideoCapture(self._path, backend)
@@ -86,9 +86,7 @@ class UsbCamera:
         """See `Source.close`."""
         self._closing.set()
 
-    def _capture(
-        self, capture: cv2.VideoCapture, wants: Wants, max_width: int | None
-    ) -> Iterator[Picture | Undecodable]:
+    def _capture(self, capture: cv2.VideoCapture, wants: Wants, max_width: int | None) -> Iterator[Picture | Missed]:
         began: float | None = None
         while not self._closing.is_set():
             if not capture.grab():
@@ -102,4 +100,4 @@ class UsbCamera:
                 yield make_picture(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), now - began, arrived_at, max_width)
             else:
                 self.decode_errors += 1
-                yield Undecodable(now - began, arrived_at)
+                yield Missed(now - began, arrived_at)

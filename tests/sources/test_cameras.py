@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from risa_ray.benchmarks.servers import Server
 from risa_ray.errors import AccessRefusedError, BrokenSourceError
-from risa_ray.sources import Picture, Sampler, Source, Undecodable
+from risa_ray.sources import Missed, Picture, Sampler, Source
 
 MakeSource = Callable[..., Source]
 PASSWORD = "p@ss:w/r?d#%"
@@ -49,16 +50,46 @@ def test_rtsp_shows_its_first_picture_at_once(rtsp_cameras: dict[str, str], make
     assert time.monotonic() - began < 1.5
 
 
+def age_s(picture: Picture | Missed) -> float:
+    """Seconds from drawing to arrival: the pattern tells when it was drawn, by the strip on its top."""
+    assert isinstance(picture, Picture)
+    row, bit = picture.image[4:12, :, 1].mean(axis=0), 320 / 48
+    drawn_ms = sum(int(row[int((i + 0.5) * bit)] > 128) << (47 - i) for i in range(48))
+    return picture.arrived_at - drawn_ms / 1000
+
+
 def test_pictures_are_fresh(rtsp_cameras: dict[str, str], make_source: MakeSource) -> None:
-    """The pattern tells when it was drawn, by the strip on its top."""
     source = make_source(rtsp_cameras["test"])
-    delays = []
-    for picture in islice(source.pictures(lambda pts: True, None), 20):
+    ages = [age_s(picture) for picture in islice(source.pictures(lambda pts: True, None), 20)]
+    assert sorted(ages)[10] < 0.4
+
+
+def test_delay_does_not_grow_where_decoding_is_slower_than_the_camera(
+    rtsp_cameras: dict[str, str], make_source: MakeSource
+) -> None:
+    """At a third of the camera's rate, delay would be 10 s at the end of 15; what is passed over is told."""
+    source = make_source(rtsp_cameras["test"])
+    began, ages, causes = time.monotonic(), [], Counter[str]()
+    for picture in source.pictures(lambda pts: True, None):
+        if isinstance(picture, Missed):
+            causes[picture.cause] += 1
+            continue
+        ages.append(age_s(picture))
+        time.sleep(0.15)
+        if time.monotonic() - began > 15:
+            break
+    assert max(ages) < 6
+    assert causes["overrun"] > 50
+    assert not causes["decode_error"]
+    numbers = len(ages) + causes.total()
+    assert numbers > 15 * 20 * 0.5, "every picture has its place"
+
+
+def test_every_frame_of_a_slow_reader_is_read(rtsp_cameras: dict[str, str], make_source: MakeSource) -> None:
+    source = make_source(rtsp_cameras["test"], policy="every_frame")
+    for picture in islice(source.pictures(lambda pts: True, None), 40):
         assert isinstance(picture, Picture)
-        row, bit = picture.image[4:12, :, 1].mean(axis=0), 320 / 48
-        drawn_ms = sum(int(row[int((i + 0.5) * bit)] > 128) << (47 - i) for i in range(48))
-        delays.append(picture.arrived_at - drawn_ms / 1000)
-    assert sorted(delays)[10] < 0.4
+        time.sleep(0.08)
 
 
 def test_many_readers_of_one_camera(rtsp_cameras: dict[str, str], make_source: MakeSource) -> None:
@@ -136,7 +167,7 @@ def test_a_camera_whose_stream_ends_is_broken(
 )
 def test_mjpeg_that_stops(fault: str, says: str, serve_mjpeg: Callable[..., str], make_source: MakeSource) -> None:
     source = make_source(serve_mjpeg("--camera", "test:320x180", fault, "12"), stall_timeout_s=0.3)
-    items: list[Picture | Undecodable] = []
+    items: list[Picture | Missed] = []
     with pytest.raises(BrokenSourceError, match=says):
         items.extend(source.pictures(lambda pts: True, None))
     pictures = [item for item in items if isinstance(item, Picture)]
@@ -159,7 +190,7 @@ def test_corrupt_pictures_are_counted_and_the_rest_comes_on(
     items = []
     with pytest.raises(BrokenSourceError):
         items.extend(source.pictures(lambda pts: True, None))
-    lost = sum(isinstance(item, Undecodable) for item in items)
+    lost = sum(isinstance(item, Missed) for item in items)
     assert source.decode_errors == lost >= 4
     assert len(items) - lost >= 16
     assert [item.pts for item in items] == sorted(item.pts for item in items)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as PilImage
 
 from risa_ray.errors import BrokenSourceError, SourceError
-from risa_ray.sources import Picture, Sampler, Source, Undecodable
+from risa_ray.sources import Missed, Picture, Sampler, Source
 from risa_ray.sources.decoding import Decoder
 from risa_ray.sources.demo import render, write_clip
 
@@ -122,7 +122,7 @@ def test_damage_with_pictures_out_of_order_keeps_every_place(
     places = list(source.pictures(lambda pts: True, None))
     assert source.decode_errors >= 1
     assert [p.pts for p in places] == pytest.approx([i / 10 for i in range(40)])
-    assert any(isinstance(p, Undecodable) for p in places)
+    assert any(isinstance(p, Missed) for p in places)
     assert isinstance(places[-1], Picture)
 
 
@@ -190,7 +190,7 @@ def test_damage_in_between_is_counted_and_read_over(
     pictures = list(source.pictures(lambda pts: True, None))
     assert source.decode_errors == 1
     assert [round(p.pts * 10) for p in pictures] == list(range(20))
-    assert [i for i, p in enumerate(pictures) if isinstance(p, Undecodable)] == [3]
+    assert [i for i, p in enumerate(pictures) if isinstance(p, Missed)] == [3]
     assert "mjpeg.avi: 1 pictures could not be decoded" in caplog.text
 
 

@@ -20,7 +20,7 @@ from PIL import Image as PilImage
 
 from risa_ray.config import CameraConfig
 from risa_ray.errors import BrokenSourceError, SourceError
-from risa_ray.sources import Picture, Source, Undecodable, create_source
+from risa_ray.sources import Missed, Picture, Source, create_source
 from risa_ray.sources.images import Pictures
 
 MakeSource = Callable[..., Source]
@@ -47,7 +47,7 @@ def test_a_folder_is_read_in_the_order_of_names(
     assert isinstance(source, Pictures)
     places = list(source.pictures(lambda pts: True, 40))
     assert [p.pts for p in places] == [0.0, 1.0, 2.0, 3.0]
-    assert isinstance(places[2], Undecodable)
+    assert isinstance(places[2], Missed)
     assert [(p.pts, tuple(p.image[0, 0]), p.scale) for p in places if isinstance(p, Picture)] == [
         (0.0, (200, 0, 0), 2.0),
         (1.0, (0, 200, 0), 1.0),
