@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from risa_ray.errors import InputError
 from risa_ray.options import DetectEvery, DetectorName, Device, MinFace, ModelName
 from risa_ray.outputs import check_output, make_folder, write_json
+
+Out = Annotated[Path | None, typer.Option(help="File for the JSON; default: standard output.")]
+Seed = Annotated[int | None, typer.Option(help="Of what is random; default: a new one, which is printed.")]
+Size = Annotated[str, typer.Option(help="Pictures of the cameras, WIDTHxHEIGHT.")]
+CameraFps = Annotated[float, typer.Option("--fps", help="Frames per second of each camera.", min=0.2)]
+Analyzers = Annotated[int, typer.Option(help="Analyzers.", min=1)]
+GpusPerAnalyzer = Annotated[float, typer.Option(help="GPUs of each analyzer.", min=0)]
 
 bench = typer.Typer(help="Measure; every published figure comes from here.", no_args_is_help=True)
 
@@ -120,3 +130,135 @@ def bench_detectors(
         write_json(result, out / "detectors.json")
         detectors.write_csv(result, out / "detectors.csv")
         detectors.write_chart(result, out / "detectors.png")
+
+
+@bench.command("chaos")
+def bench_chaos(
+    kills: Annotated[int, typer.Option(help="SIGKILLs, of every kind of process in turn.", min=1)] = 30,
+    seed: Seed = None,
+    live: Annotated[
+        bool, typer.Option("--live/--files", help="Cameras in real time, or files as fast as it goes.")
+    ] = False,
+    detector: DetectorName = "mtcnn",
+    min_face_size: MinFace = 40,
+    model: ModelName = "default",
+    frames_per_kill: Annotated[int, typer.Option(help="Files: frames from one kill to the next, about.", min=1)] = 200,
+    out: Out = None,
+) -> None:
+    """Kill readers, analyzers, committer and driver at random; exit code 1 when the delivery promise is broken."""
+    from risa_ray.benchmarks.chaos import bench_chaos as run
+
+    check_output(out)
+    _judge(lambda: run(kills, _seed(seed), live, detector, min_face_size, model, frames_per_kill), out)
+
+
+@bench.command("density")
+def bench_density(
+    size: Size = "640x360",
+    fps: CameraFps = 5,
+    first: Annotated[int, typer.Option(help="Cameras to begin with.", min=1)] = 1,
+    step: Annotated[int, typer.Option(help="Cameras to add at a time, until one misses its rate.", min=1)] = 1,
+    most: Annotated[int, typer.Option(help="Cameras at which to stop.", min=1)] = 64,
+    settle_s: Annotated[float, typer.Option(help="Seconds before the windows of each number.", min=0)] = 15,
+    samples: Annotated[int, typer.Option(help="Samples of a window, one a second.", min=1)] = 60,
+    detector: DetectorName = "mtcnn",
+    min_face_size: MinFace = 40,
+    detect_every: DetectEvery = 1,
+    model: ModelName = "default",
+    device: Device = "auto",
+    analyzers: Analyzers = 1,
+    gpus_per_analyzer: GpusPerAnalyzer = 0,
+    out: Out = None,
+) -> None:
+    """Add RTSP cameras until one misses its rate; then the delays at 80 % of what was reached."""
+    from risa_ray.benchmarks.density import Plan
+    from risa_ray.benchmarks.density import bench_density as run
+
+    check_output(out)
+    camera = {"detector": detector, "min_face_size": min_face_size, "detect_every": detect_every}
+    pipeline = {"model": model, "device": device, "analyzers": analyzers, "gpus_per_analyzer": gpus_per_analyzer}
+    plan = Plan(_pixels(size), fps, first, step, most, settle_s, samples, camera, pipeline)
+    _judge(lambda: run(plan), out)
+
+
+@bench.command("outage")
+def bench_outage(
+    cameras: Annotated[int, typer.Option(help="Cameras; the first one goes away.", min=2)] = 8,
+    rounds: Annotated[int, typer.Option(help="Outages, killed and paused by turns.", min=1)] = 6,
+    down_s: Annotated[float, typer.Option(help="Seconds of an outage, half more or less.", min=1)] = 40,
+    quiet_s: Annotated[float, typer.Option(help="Undisturbed seconds before each.", min=1)] = 60,
+    seed: Seed = None,
+    size: Size = "640x360",
+    fps: CameraFps = 2,
+    detector: DetectorName = "mtcnn",
+    min_face_size: MinFace = 40,
+    model: ModelName = "default",
+    device: Device = "auto",
+    out: Out = None,
+) -> None:
+    """One camera goes away and comes back: how soon it is seen again, and what it costs the others."""
+    from risa_ray.benchmarks.outage import bench_outage as run
+
+    check_output(out)
+    camera = {"detector": detector, "min_face_size": min_face_size}
+    pipeline = {"model": model, "device": device}
+    pixels = _pixels(size)
+    _judge(lambda: run(cameras, rounds, down_s, quiet_s, _seed(seed), pixels, fps, camera, pipeline), out)
+
+
+@bench.command("soak")
+def bench_soak(
+    cameras: Annotated[int, typer.Option(help="Cameras, the last one MJPEG over HTTP, the others RTSP.", min=1)] = 4,
+    minutes: Annotated[float, typer.Option(help="How long.", min=0.1)] = 30,
+    faults: Annotated[bool, typer.Option(help="Kill and pause servers, serve garbage, kill actors.")] = False,
+    fault_every_s: Annotated[float, typer.Option(help="Seconds from one fault to the next, about.", min=1)] = 45,
+    seed: Seed = None,
+    size: Size = "640x360",
+    fps: CameraFps = 2,
+    detector: DetectorName = "mtcnn",
+    min_face_size: MinFace = 40,
+    model: ModelName = "default",
+    device: Device = "auto",
+    out: Out = None,
+) -> None:
+    """Real servers for as long as you like: what grows, what is dropped, and whether every row is there."""
+    from risa_ray.benchmarks.soak import bench_soak as run
+
+    check_output(out)
+    camera = {"detector": detector, "min_face_size": min_face_size}
+    pipeline = {"model": model, "device": device}
+    pixels = _pixels(size)
+    _judge(lambda: run(cameras, minutes, faults, fault_every_s, _seed(seed), pixels, fps, camera, pipeline), out)
+
+
+def _judge(work: Callable[[], dict[str, Any]], out: Path | None) -> None:
+    """Write a result, and end with exit code 1 when it breaks a promise or the run failed."""
+    from risa_ray.benchmarks.live_run import RunFailedError
+
+    try:
+        result = work()
+    except RunFailedError as error:
+        print(f"risa: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    write_json(result, out)
+    broken = {name: p["told"] for name, p in result["promises"].items() if p["holds"] is False}
+    for name, told in broken.items():
+        print(f"risa: not kept: {name}: {told}", file=sys.stderr)
+    if broken:
+        raise typer.Exit(1)
+
+
+def _seed(seed: int | None) -> int:
+    return int.from_bytes(os.urandom(4)) if seed is None else seed
+
+
+def _pixels(size: str) -> tuple[int, int]:
+    """Width and height.
+
+    Raises:
+        InputError: not such a size, or one that cannot be encoded.
+    """
+    width, _, height = size.partition("x")
+    if not (width.isdigit() and height.isdigit()) or int(width) % 2 or int(height) % 2 or "0" in (width, height):
+        raise InputError(f"--size {size}: give an even width and height, as 640x360")
+    return int(width), int(height)
