@@ -28,7 +28,7 @@ class _Entry:
     cause: DropCause | None
     faces: int
     arrived_at: float | None = None
-    """None where it died with the reader."""
+    """None where it died with the reader, or says nothing about delay."""
 
 
 @dataclass(slots=True)
@@ -53,9 +53,11 @@ class Window:
         back = self.newest is not None and self.newest - moment > _STEP_BACK
         return window_of(moment) <= self.start and not back and len(self.entries) < WINDOW_FRAMES
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome, durable: bool = False) -> None:
+        """Count a frame; one that was durable before this process began says nothing about delay."""
         self.newest = outcome.captured_at if self.newest is None else max(self.newest, outcome.captured_at)
-        self.entries.append(_Entry(outcome.frame_seq, outcome.cause, outcome.faces, outcome.arrived_at))
+        arrived_at = None if durable else outcome.arrived_at
+        self.entries.append(_Entry(outcome.frame_seq, outcome.cause, outcome.faces, arrived_at))
 
     def add_lost(self, frame_seq: int) -> None:
         self.entries.append(_Entry(frame_seq, "lost_in_crash", 0))

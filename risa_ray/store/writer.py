@@ -166,7 +166,7 @@ class Writer:
             raise KeyError(f"session {session_id} was closed and takes no new frames")
         first = len(session.windows) - 1
         for outcome in fresh.outcomes:
-            session.window(outcome.captured_at).add(outcome)
+            session.window(outcome.captured_at).add(outcome, outcome.frame_seq <= session.faces_mark)
         self._delivered(session, first)
         if (faces := Faces(fresh, fresh.faces).after(session.faces_mark)).rows:
             session.faces.append(faces)

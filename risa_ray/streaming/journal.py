@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 Key = tuple[str, int]
 """session_id and frame_seq."""
+
+_FORGOTTEN_S = 86_400.0
 
 POISON_DEATHS = 2
 """Deaths of a process with one frame alone at work, after which that frame counts as poison."""
@@ -29,6 +33,8 @@ class Journal:
 
     def __init__(self, name: str | None) -> None:
         self._path = Path(tempfile.gettempdir()) / f"risa-{name}.journal" if name else None
+        self._closed = False
+        _tidy()
         left = self._read()
         self._deaths: dict[Key, int] = {(session, seq): deaths for session, seq, deaths in left["suspects"]}
         for session, seq in left["at_work"]:
@@ -55,6 +61,7 @@ class Journal:
 
     def close(self) -> None:
         """There will be no successor."""
+        self._closed = True
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
@@ -66,10 +73,18 @@ class Journal:
         return {"at_work": [], "suspects": []} | left
 
     def _write(self, keys: Sequence[Key]) -> None:
-        if self._path is None:
+        if self._path is None or self._closed:
             return
         suspects = [(*key, deaths) for key, deaths in self._deaths.items()]
         # Replaced, never written over: the process may die at any moment.
-        draft = self._path.with_suffix(".draft")
+        draft = self._path.with_suffix(".draft.journal")
         draft.write_text(json.dumps({"at_work": keys, "suspects": suspects}), encoding="utf-8")
         os.replace(draft, self._path)
+
+
+def _tidy() -> None:
+    """Remove what runs left behind that were killed whole. A living analyzer writes its journal anew."""
+    for path in Path(tempfile.gettempdir()).glob("risa-*-*.journal"):
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - _FORGOTTEN_S:
+                path.unlink()

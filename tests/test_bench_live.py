@@ -1,0 +1,230 @@
+"""The harnesses over live runs: what they judge by, and each of them small, on real servers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from typer.testing import CliRunner
+
+from risa_ray.benchmarks.accounts import faces_accounted, files_whole, frames_accounted, same_rows
+from risa_ray.benchmarks.footage import frames_in, write_footage
+from risa_ray.benchmarks.growth import Series, counts_flat, growth, memory_flat
+from risa_ray.benchmarks.live_run import LiveRun, RunFailedError
+from risa_ray.benchmarks.processes import in_session
+from risa_ray.benchmarks.servers import mjpeg_server, rtsp_server
+from risa_ray.benchmarks.watching import committed_delays, quantile
+from risa_ray.cli import app
+from risa_ray.errors import InputError
+from risa_ray.frames import Chunk, FaceRow, Outcome
+from risa_ray.inputs import config_for
+from risa_ray.store.schema import DELAY_EDGES_S
+from risa_ray.store.writer import SessionInfo, Writer
+from risa_ray.streaming.process import ProcessUse
+
+START = datetime(2026, 11, 23, 10, tzinfo=UTC)
+FRAMES = 30
+
+has_gstreamer = (
+    subprocess.run(
+        ["/usr/bin/python3", "-c", "import gi; gi.require_version('GstRtspServer', '1.0')"],
+        capture_output=True,
+        check=False,
+    ).returncode
+    == 0
+)
+needs_rtsp = pytest.mark.skipif(not has_gstreamer, reason="GStreamer's RTSP server is not installed")
+
+
+def write(data: Path, x1: float = 10.0) -> str:
+    """A dataset of one camera: 30 frames, 2 a second, each with a face."""
+    writer = Writer(str(data), "run")
+    writer.open_session(SessionInfo("store", "cam", "s", False, START))
+    at = [START + timedelta(seconds=i / 2) for i in range(FRAMES)]
+    outcomes = tuple(Outcome(i, i / 2, at[i], at[i].timestamp(), None, 1) for i in range(FRAMES))
+    faces = tuple(
+        FaceRow(
+            i, 0, at[i], i / 2, "t", (), x1, 10, 50, 50, 0.9, 40, None, (0.3, *(0.1,) * 7), "neutral", None, 0.3, 0.0
+        )
+        for i in range(FRAMES)
+    )
+    writer.add(Chunk("store", "cam", "s", "haar", "model", outcomes, faces))
+    writer.close_session("s", "complete")
+    writer.flush()
+    return str(data)
+
+
+def without(data: str, table: str, predicate: str) -> None:
+    """Lose rows, behind the store's back."""
+    DeltaTable(f"{data}/{table}").delete(predicate)
+
+
+class TestAccounts:
+    def test_a_whole_dataset_keeps_every_promise(self, tmp_path: Path) -> None:
+        data = write(tmp_path / "a")
+        found = [frames_accounted(data), faces_accounted(data), files_whole(data, {"cam": FRAMES})]
+        assert [p["holds"] for p in found] == [True] * 3, found
+
+    def test_a_lost_window_is_found(self, tmp_path: Path) -> None:
+        data = write(tmp_path / "a")
+        without(data, "frames", "first_seq = 0")
+        for found in (frames_accounted(data), faces_accounted(data), files_whole(data, {"cam": FRAMES})):
+            assert found["holds"] is False
+        assert "20 rows of frames 0..19, which no window counts" in faces_accounted(data)["told"]
+
+    def test_a_window_that_is_there_twice_is_found(self, tmp_path: Path) -> None:
+        data = write(tmp_path / "a")
+        table = DeltaTable(f"{data}/frames")
+        write_deltalake(table, table.to_pyarrow_table(), mode="append")
+        assert frames_accounted(data)["holds"] is False
+
+    def test_a_file_that_was_not_read_is_found(self, tmp_path: Path) -> None:
+        data = write(tmp_path / "a")
+        assert "camera other: 9 frames in the file; 0 read" in files_whole(data, {"cam": FRAMES, "other": 9})["told"]
+
+    def test_the_same_numbers_are_the_same(self, tmp_path: Path) -> None:
+        found = same_rows(write(tmp_path / "a"), write(tmp_path / "b", x1=10.0005))
+        assert (found["holds"], found["faces"]) == (True, FRAMES)
+        assert 0 < found["apart"] < 1e-3
+
+    def test_other_numbers_are_found(self, tmp_path: Path) -> None:
+        found = same_rows(write(tmp_path / "a"), write(tmp_path / "b", x1=10.01))
+        assert found["holds"] is False
+        assert f"{FRAMES} faces differ" in found["told"]
+
+    def test_faces_of_one_run_only_are_found(self, tmp_path: Path) -> None:
+        whole, part = write(tmp_path / "a"), write(tmp_path / "b")
+        without(part, "observations", "frame_seq = 7")
+        for found in (same_rows(whole, part), same_rows(part, whole)):
+            assert found["holds"] is False
+            assert f"1 of {FRAMES} faces are in one of the runs only" in found["told"]
+
+
+class TestGrowth:
+    def series(self, megabytes: Callable[[int], float], samples: int = 100) -> Series:
+        return Series("reader cam", 7, [ProcessUse(7, megabytes(i), 20, 30) for i in range(samples)])
+
+    def test_what_rises_at_the_start_only_is_flat(self) -> None:
+        assert memory_flat([self.series(lambda i: 100 if i >= 10 else 10 * i)])["holds"] is True
+
+    def test_what_rises_all_along_grows(self) -> None:
+        found = memory_flat([self.series(lambda _: 100), self.series(lambda i: 100 + i / 5)])
+        assert found["holds"] is False
+        assert "reader cam (7): 103 to 119 MB" in found["told"]
+
+    def test_a_short_life_says_nothing(self) -> None:
+        assert growth([1.0] * 29) is None
+        assert memory_flat([self.series(lambda _: 1, 29)])["holds"] is None
+
+    def test_files_left_in_shared_memory_are_found(self) -> None:
+        found = counts_flat([self.series(lambda _: 100)], list(range(100)))
+        assert found["holds"] is False
+        assert "files in /dev/shm" in found["told"]
+
+    def test_one_descriptor_more_is_no_growth(self) -> None:
+        assert counts_flat([], [5] * 50 + [6] * 50)["holds"] is True
+
+
+def test_quantiles_are_read_off_a_histogram() -> None:
+    hist = [0.0] * (len(DELAY_EDGES_S) + 1)
+    assert quantile(hist, 0.5) is None
+    hist[3] = 100  # from 0.2 to 0.3 s
+    assert quantile(hist, 0.5) == pytest.approx(0.25)
+    hist[-1] = 100  # above every edge: who knows how long
+    assert quantile(hist, 0.95) is None
+
+
+def test_delays_are_those_of_whole_windows_within_the_time(tmp_path: Path) -> None:
+    data, began = write(tmp_path / "a"), START.timestamp()
+    assert committed_delays(data, ["cam"], began, began + 20)["frames"] == FRAMES
+    assert committed_delays(data, ["cam"], began + 1, began + 20)["frames"] == 10
+    assert committed_delays(data, ["other"], began, began + 20)["p50"] is None
+
+
+def test_footage_is_as_long_as_asked(tmp_path: Path) -> None:
+    path = write_footage(tmp_path, 0, (160, 90), 1, 45)
+    assert frames_in(path) == 60  # three times 20 s
+
+
+class TestLiveRun:
+    def test_bad_input_is_told_in_its_own_words(self, tmp_path: Path) -> None:
+        config = config_for([str(tmp_path / "none.mp4")], str(tmp_path / "data"), {}, {})
+        with LiveRun(config, tmp_path / "r") as run:
+            run.start()
+            with pytest.raises(RunFailedError, match=r"none\.mp4"):
+                run.wait(lambda: False, 60, "frames")
+            assert not run.alive
+
+    def test_the_processes_of_a_session_are_found(self) -> None:
+        code = "import subprocess; subprocess.run(['sleep', '60'])"
+        with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as leader:
+            while len(found := in_session(leader.pid)) < 2 or "sleep" not in {p.name for p in found.values()}:
+                assert leader.poll() is None
+            assert found[leader.pid].use.threads >= 1
+            for pid in found:
+                subprocess.run(["kill", str(pid)], check=True)
+
+
+class TestServers:
+    def test_a_server_that_cannot_start_says_why(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"none\.mp4"), mjpeg_server(tmp_path / "none.mp4", 5):
+            pass
+
+    @needs_rtsp
+    def test_a_server_keeps_its_addresses_over_a_restart(self, tmp_path: Path) -> None:
+        files = [write_footage(tmp_path, number, (160, 90), 5, 2) for number in range(2)]
+        with rtsp_server(files) as server:
+            urls = list(server.urls)
+            assert [url.rpartition("/")[2] for url in urls] == ["cam0", "cam1"]
+            server.restart()
+            assert server.urls == urls
+            assert server.cpu_s > 0
+
+
+FAST = ("--size", "320x180", "--fps", "5", "--detector", "haar", "--min-face-size", "30")
+
+
+def bench(out: Path, model: Path, command: str, *options: str) -> dict[str, Any]:
+    """The result of a command, whatever it found."""
+    ran = CliRunner().invoke(app, ["bench", command, *FAST, "--model", str(model), "--out", str(out), *options])
+    assert out.exists(), ran.output
+    result: dict[str, Any] = json.loads(out.read_text())
+    return result
+
+
+@needs_rtsp
+@pytest.mark.slow
+class TestHarnesses:
+    def test_density_counts_cameras(self, tmp_path: Path, tiny_model: Path) -> None:
+        options = ("--first", "1", "--step", "2", "--most", "3", "--settle-s", "10", "--samples", "20")
+        result = bench(tmp_path / "density.json", tiny_model, "density", *options)
+        assert [step["cameras"] for step in result["steps"]][:2] == [1, 3]
+        assert result["density"] == max((s["cameras"] for s in result["steps"] if s["reached"]), default=0)
+        assert result["at_80_percent"]["row_delay_s"]["frames"] > 0
+
+    def test_an_outage_is_measured_from_the_return(self, tmp_path: Path, tiny_model: Path) -> None:
+        options = ("--cameras", "3", "--rounds", "2", "--down-s", "20", "--quiet-s", "25", "--seed", "7")
+        result = bench(tmp_path / "outage.json", tiny_model, "outage", *options)
+        assert [r["how"] for r in result["rounds"]] == ["killed", "paused"]
+        assert all(r["back_s"] is not None for r in result["rounds"])
+        assert result["others"]["quiet"]["outcomes"]["analysed"] > 0
+
+    def test_a_soak_tells_of_every_process(self, tmp_path: Path, tiny_model: Path) -> None:
+        options = ("--cameras", "3", "--minutes", "1.5", "--faults", "--fault-every-s", "15", "--seed", "1")
+        result = bench(tmp_path / "soak.json", tiny_model, "soak", *options)
+        kinds = {p["kind"].split()[0] for p in result["processes"]}
+        assert {"driver", "reader", "analyzer", "committer", "raylet"} <= kinds
+        assert result["faults"]
+        assert result["promises"]["every frame ends analysed or dropped"]["holds"]
+        assert result["promises"]["memory is flat"]["holds"] is None  # too short to tell
+
+
+def test_a_size_that_cannot_be_encoded_is_refused(refused: Callable[..., str]) -> None:
+    assert "--size 641x360" in refused("bench", "density", "--size", "641x360")
