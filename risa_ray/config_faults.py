@@ -73,6 +73,8 @@ def _message(fault: ErrorDetails, known_keys: Callable[[str], list[str]]) -> str
     kind, value = fault["type"], fault["input"]
     if kind == "extra_forbidden":
         return _unknown_key(fault["loc"], known_keys)
+    if fault["loc"][-1:] == ("credentials_env",):  # somebody may have put the credentials themselves here
+        return "must name an environment variable, as DOOR_CAMERA, whose value is user:password"
     if kind == "too_short":
         return f"give at least {fault['ctx']['min_length']}"
     message = _WORDING.get(kind) or fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

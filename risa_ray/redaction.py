@@ -14,6 +14,8 @@ _HARMLESS = re.compile(
     r"=[A-Za-z0-9._-]{0,16}",
     re.IGNORECASE,
 )
+_IN_PATH = re.compile(r"(://[^/?#]*/(?:[^?#]*?/)?)[^/?#:]+:[^/?#]*")
+"""A part of the path of the form `user:password`."""
 _QUERY = re.compile(r"(://[^?#]*[?#])(.+)", re.DOTALL)
 
 
@@ -26,6 +28,7 @@ def redact(source: str) -> str:
     """
     shown = re.sub(r"://[^/?#]*:.*@", "://***@", source, flags=re.DOTALL)
     shown = re.sub(r"://[^/?#]*@", "://***@", shown)
+    shown = _IN_PATH.sub(r"\1***", shown)
     return _SECRET.sub(r"\1***", _QUERY.sub(lambda match: match[1] + _harmless(match[2]), shown))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -16,10 +17,14 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from risa_ray.errors import BrokenSourceError
 from risa_ray.sources.backlog import Backlog
 from risa_ray.sources.base import Picture, fitted_size, freeze
 
 DEFAULT_FPS = 25.0
+
+_KEY_FRAME_S = 10.0
+"""How long a stream may go on without a key frame to begin at again; a new connection begins with one."""
 
 _LENGTH_IS_STORED = {"mov", "mp4", "matroska", "webm", "avi", "flv"}
 
@@ -75,6 +80,7 @@ class Decoder:
         self._most_lost = most_lost
         self._backlog = Backlog() if keep_up else None
         self._catching_up = False
+        self._behind_at = 0.0
         self._read_to = 0.0
         self._last_packet: float | None = None
         self._last_frame: float | None = None
@@ -103,6 +109,7 @@ class Decoder:
 
         Raises:
             av.FFmpegError: the container cannot be read on.
+            BrokenSourceError: there is no picture to begin at again.
         """
         for packet in self._packets(closing):
             stamp = _seconds(packet)
@@ -126,9 +133,14 @@ class Decoder:
         if self._backlog is None:
             return False
         if self._backlog.behind:
+            self._behind_at = time.monotonic()
             self._catching_up = True
-        elif packet.is_keyframe:
+        elif self._catching_up and packet.is_keyframe:
             self._catching_up = False
+            assert self.stream is not None
+            self.stream.codec_context.flush_buffers()  # what it still holds is from before the gap
+        elif self._catching_up and time.monotonic() - self._behind_at > _KEY_FRAME_S:
+            raise BrokenSourceError("reading fell behind, and no key frame has come since; connecting again")
         return self._catching_up
 
     def _stands_alone(self, stamp: float) -> bool:

@@ -79,6 +79,8 @@ class CommitterActor:
         self._flush_s = config.pipeline.flush_s
         self._data, self._retention = config.data, config.retention
         threading.Thread(target=self._flush_forever, name="flush", daemon=True).start()
+        # The config that this process was made with may be an old one, under which nothing may be purged.
+        self._informed = threading.Event()
         threading.Thread(target=self._upkeep_forever, name="upkeep", daemon=True).start()
 
     @ray.method(concurrency_group="chunks")
@@ -131,13 +133,16 @@ class CommitterActor:
             self._writer.heartbeat(camera_states)
 
     def reconfigure(self, config: ChainConfig) -> None:
-        """Follow an edited config; figures and alert rules keep what they hold of what stays. Sent again after a
-        restart, which begins with the first config."""
+        """Follow the config in force; figures and alert rules keep what they hold of what stays.
+
+        To be sent to every new process, too: only then it closes days and purges.
+        """
         with self._lock:
             self._rolling.reconfigure(config)
             self._rules.reconfigure(config)
             self._flush_s = config.pipeline.flush_s
             self._retention = config.retention
+        self._informed.set()
 
     def acknowledged(self, session_id: str) -> int:
         """The mark of a session, also of one that was closed lately.
@@ -209,6 +214,7 @@ class CommitterActor:
 
     def _upkeep_forever(self) -> None:
         """Close days, delete what outlived its retention, and merge the flushes' small files, beside the commits."""
+        self._informed.wait()
         while True:
             self._upkeep(partial(upkeep, self._data, self._retention))
             time.sleep(_UPKEEP_S)

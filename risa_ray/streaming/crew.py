@@ -103,7 +103,6 @@ class Crew:
         self._seen_alerts = 0
         self._committer_poll: Polled[CommitterStatus] = Polled(lambda: self.committer.status.remote(self._seen_alerts))
         self._committer_pid: int | None = None
-        self._reconfigured = False
         self._fleet = Fleet(config.pipeline, run_id, _cameras(config), self._move)
         self._readers: dict[str, _Reader] = {}
         self._losses: deque[_Loss] = deque()
@@ -140,7 +139,6 @@ class Crew:
             self._admit(self._reader(unit, run))
         self._fleet.recamera(_cameras(config))
         self.committer.reconfigure.remote(config)
-        self._reconfigured = True
 
     @property
     def busy(self) -> bool:
@@ -184,7 +182,7 @@ class Crew:
         if not self._committer_poll.news:
             return replace(status, alerts=())
         self._seen_alerts = status.alert_count
-        if self._reconfigured and self._committer_pid not in (None, status.process.pid):
+        if self._committer_pid != status.process.pid:
             self.committer.reconfigure.remote(self._config)  # a new process knows the first config only
         self._committer_pid = status.process.pid
         return status

@@ -24,6 +24,7 @@ from risa_ray.streaming.calls import last_line, patiently
 from risa_ray.streaming.cluster import check_resources
 from risa_ray.streaming.committer import CommitterStatus
 from risa_ray.streaming.crew import Crew
+from risa_ray.streaming.lease import Lease
 from risa_ray.streaming.reader import ReaderStatus
 
 log = logging.getLogger("risa")
@@ -90,14 +91,15 @@ def stream(
     """
     check_resources(config)
     began = time.monotonic()
-    run = open_run(config, units_of(config), sources)
-    _recover(run)
-    crew = Crew(config, run.run_id)
+    lease = Lease(open_run(config, units_of(config), sources))
+    run_id = lease.run.run_id
+    _recover(lease.run)
+    crew = Crew(config, run_id)
     try:
         crew.wait_ready(stop)
         if not stop.is_set():
-            crew.start_readers(run)
-            run = _supervise(crew, run, stop, on_snapshot, began, interval_s, watch)
+            crew.start_readers(lease.run)
+            _supervise(crew, lease, stop, on_snapshot, began, interval_s, watch)
         try:
             patiently(lambda: crew.committer.flush.remote(True), _LAST_ANSWER_S)
         except RayError as error:
@@ -105,15 +107,13 @@ def stream(
         status: CommitterStatus = patiently(lambda: crew.committer.status.remote(crew.seen_alerts), _LAST_ANSWER_S)
         analyzers, readers = crew.last_analyzer_statuses(), crew.statuses()
         stopped = not crew.finished or (stop.is_set() and not crew.started)
-        if stopped:
-            runs.release(run)
-        else:
-            runs.complete(run)
+        lease.end(runs.release if stopped else runs.complete)
     finally:
+        lease.stop()
         crew.kill()
     elapsed = time.monotonic() - began
-    on_snapshot(Snapshot(run.run_id, elapsed, status, readers, analyzers))
-    return StreamReport(run.run_id, run.resumed, stopped, elapsed, status, readers, analyzers)
+    on_snapshot(Snapshot(run_id, elapsed, status, readers, analyzers))
+    return StreamReport(run_id, lease.run.resumed, stopped, elapsed, status, readers, analyzers)
 
 
 def _recover(run: runs.RunRecord) -> None:
@@ -171,15 +171,16 @@ def _settings(camera: CameraConfig) -> str:
 
 def _supervise(
     crew: Crew,
-    run: runs.RunRecord,
+    lease: Lease,
     stop: threading.Event,
     on_snapshot: Callable[[Snapshot], None],
     began: float,
     interval_s: float,
     watch: Watch,
-) -> runs.RunRecord:
-    """Until every reader has ended; returns the run's record, which an edited config changes."""
+) -> None:
+    """Until every reader has ended."""
     deadline, next_beat = None, time.monotonic() + HEARTBEAT_S
+    edited, try_at = None, 0.0
     while crew.busy:
         if stop.is_set() and deadline is None:
             deadline = time.monotonic() + _STOP_S
@@ -187,32 +188,28 @@ def _supervise(
         if deadline is not None and time.monotonic() > deadline:
             crew.abandon(_STOP_S)
             break
-        if deadline is None and (edited := watch()) is not None:
-            run = _follow(crew, run, *edited)
+        if (newer := watch()) is not None:
+            edited, try_at = newer, 0.0
+        if edited is not None and deadline is None and time.monotonic() >= try_at:
+            edited, try_at = None if _follow(crew, lease, *edited) else edited, time.monotonic() + HEARTBEAT_S
         crew.step(interval_s, stopping=deadline is not None)
         status = crew.committer_status()
         if status is not None:
             elapsed = time.monotonic() - began
-            on_snapshot(Snapshot(run.run_id, elapsed, status, crew.statuses(), crew.analyzer_statuses()))
+            on_snapshot(Snapshot(lease.run.run_id, elapsed, status, crew.statuses(), crew.analyzer_statuses()))
         if time.monotonic() >= next_beat:
             next_beat += HEARTBEAT_S
             crew.heartbeat()
-            try:
-                runs.renew(run)
-            except StoreError as error:
-                # The run itself goes on: should another take it up meanwhile, the marks keep the rows exactly once.
-                log.warning("%s", error)
-    return run
 
 
-def _follow(crew: Crew, run: runs.RunRecord, config: ChainConfig, sources: Mapping[str, Source]) -> runs.RunRecord:
-    """Put an edited config into force. The store must know of it first: should it not, the old one stays."""
+def _follow(crew: Crew, lease: Lease, config: ChainConfig, sources: Mapping[str, Source]) -> bool:
+    """Put an edited config into force. The store must know of it first: until it does, the old one stays."""
     units = units_of(config)
     try:
+        lease.amend(_described(units, sources), _settings_key(config))
         _write_context(config, units, sources)
-        run = runs.amend(run, _described(units, sources), _settings_key(config))
     except (InputError, StoreError) as error:
-        log.error("the edited config is not followed: %s; save it again to try again", error)
-        return run
-    crew.reconfigure(config, run)
-    return run
+        log.error("the edited config is not followed yet: %s; trying again in %.0f s", error, HEARTBEAT_S)
+        return False
+    crew.reconfigure(config, lease.run)
+    return True

@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 
 from risa_ray.analytics.upkeep import upkeep
 from risa_ray.batch.job import _tidy
-from risa_ray.config import RetentionConfig, parse_config
+from risa_ray.config import ChainConfig, RetentionConfig, parse_config
 from risa_ray.frames import Chunk, Outcome
 from risa_ray.store.errors import StoreError
 from risa_ray.store.writer import SessionInfo, Writer
@@ -26,7 +26,7 @@ START = datetime(2025, 11, 22, 10, tzinfo=UTC)
 KEEP_ALL = {"observations": None, "tracks": None, "frames": None, "alerts": None}
 
 
-def committer(data: Path, retention: Mapping[str, int | None] = KEEP_ALL) -> CommitterActor:
+def config(data: Path, retention: Mapping[str, int | None] = KEEP_ALL) -> ChainConfig:
     raw: dict[str, Any] = {
         "data": str(data),
         "pipeline": {"flush_s": 2},
@@ -34,7 +34,11 @@ def committer(data: Path, retention: Mapping[str, int | None] = KEEP_ALL) -> Com
         "stores": [{"id": "007", "cameras": [{"id": "cam1", "source": "film.mp4"}]}],
         "alerts": [{"id": "r", "figure": "people", "above": -1}],
     }
-    actor = CommitterActor(parse_config(raw, "test"), "run1")
+    return parse_config(raw, "test")
+
+
+def committer(data: Path, retention: Mapping[str, int | None] = KEEP_ALL) -> CommitterActor:
+    actor = CommitterActor(config(data, retention), "run1")
     actor.open_session(SessionInfo("007", "cam1", "s1", False, START))
     return actor
 
@@ -185,7 +189,9 @@ def test_what_outlived_its_retention_goes_at_the_start(tmp_path: Path, monkeypat
     monkeypatch.setattr("risa_ray.streaming.committer.upkeep", late)
     old_rows(tmp_path)
     assert rows(tmp_path) == 2
-    committer(tmp_path, KEEP_ALL | {"frames": 7})
+    actor = committer(tmp_path, KEEP_ALL | {"frames": 1})
+    assert rows(tmp_path) == 2
+    actor.reconfigure(config(tmp_path, KEEP_ALL | {"frames": 7}))  # the config in force, not the one it began with
     assert done.wait(60)
     assert rows(tmp_path) == 0
 
