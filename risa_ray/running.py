@@ -41,7 +41,7 @@ def run_stream(
     connect(address, show_worker_logs=not console.is_terminal)
     stop = stop_on_signals()
     with RunView(console, events) as view:
-        watch = ConfigWatch(config, load, path) if path else lambda: None
+        watch = ConfigWatch(config, sources, load, path) if path else lambda: None
         report = run(config, sources, stop=stop, on_snapshot=everybody(view, Metrics()), watch=watch)
         frames = sum(report.committer.analysed.values())
         view.run(report.run_id, "stopped" if report.stopped else "complete", frames=frames)

@@ -50,7 +50,7 @@ def _stream(path: Path, interval_s: float, lines: TextIO) -> dict[str, Any]:
         stop=stop_on_signals(),
         on_snapshot=lambda snapshot: _tell(lines, "snapshot", asdict(snapshot)),
         interval_s=interval_s,
-        watch=ConfigWatch(config, lambda: load_config(path), path),
+        watch=ConfigWatch(config, sources, lambda: load_config(path), path),
     )
     return asdict(report)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -71,14 +71,12 @@ class Table:
         self._commits = 0
 
     def _open(self) -> DeltaTable:
-        try:
+        with self._failures():
             if not is_url(self.path):
                 os.makedirs(self.path, exist_ok=True)
             if not DeltaTable.is_deltatable(self.path):
                 self._create()
             return DeltaTable(self.path)
-        except (OSError, DeltaError) as error:
-            raise self._failure(error) from error
 
     def _create(self) -> None:
         try:
@@ -108,8 +106,9 @@ class Table:
         """
         before = self._delta.version()
         try:
-            self._delta.update_incremental()
-        except (OSError, DeltaError):
+            with self._failures():
+                self._delta.update_incremental()
+        except StoreError:
             self._delta = self._open()
         self._changed |= self._delta.version() != before
 
@@ -130,10 +129,8 @@ class Table:
         Raises:
             StoreError: the log cannot be read.
         """
-        try:
+        with self._failures():
             version = self._delta.transaction_version(app_id)
-        except (OSError, DeltaError) as error:
-            raise self._failure(error) from error
         return -1 if version is None else int(version)
 
     def commit(self, rows: pa.Table | None, marks: Mapping[str, int]) -> None:
@@ -147,7 +144,7 @@ class Table:
         before = self._delta.version()
         now_ms = int(time.time() * 1000)
         properties = CommitProperties(app_transactions=[Transaction(app, mark, now_ms) for app, mark in marks.items()])
-        try:
+        with self._failures():
             write_deltalake(
                 self._delta,
                 rows if rows is not None else self.schema.empty_table(),
@@ -155,17 +152,6 @@ class Table:
                 writer_properties=WRITER_PROPERTIES,
                 commit_properties=properties,
             )
-        except CommitFailedError as error:
-            raise ConflictError(
-                f"{redact(self.path)}: the commit failed ({_reason(error)}); what waits is kept"
-            ) from error
-        except (OSError, DeltaError) as error:
-            raise self._failure(error) from error
-        except BaseException as error:
-            # The Rust core panics on some I/O faults; PyO3 hides that from `except Exception`.
-            if type(error).__name__ != "PanicException":
-                raise
-            raise self._failure(error) from error
         self._uncertain = False
         self._commits += 1
         if self._commits % _CHECKPOINT_COMMITS == 0:
@@ -183,14 +169,10 @@ class Table:
             ConflictError: another writer changed one of the partitions in between.
             StoreError: the commit failed.
         """
-        try:
+        with self._failures():
             write_deltalake(
                 self._delta, rows, mode="overwrite", predicate=partition, writer_properties=WRITER_PROPERTIES
             )
-        except CommitFailedError as error:
-            raise ConflictError(f"{redact(self.path)}: the commit failed ({_reason(error)})") from error
-        except (OSError, DeltaError) as error:
-            raise self._failure(error) from error
         self._changed = True
 
     def _condense(self) -> None:
@@ -204,8 +186,29 @@ class Table:
 
         Args:
             filters: as of `DeltaTable.to_pyarrow_table`.
+
+        Raises:
+            StoreError: they cannot be read.
         """
-        return self._delta.to_pyarrow_table(filters=filters, filesystem=file_system(self._delta))
+        with self._failures():
+            return self._delta.to_pyarrow_table(filters=filters, filesystem=file_system(self._delta))
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Whatever the libraries raise comes out as one of our errors."""
+        try:
+            yield
+        except CommitFailedError as error:
+            raise ConflictError(
+                f"{redact(self.path)}: the commit failed ({_reason(error)}); what waits is kept"
+            ) from error
+        except (OSError, DeltaError, pa.ArrowException) as error:
+            raise self._failure(error) from error
+        except BaseException as error:
+            # The Rust core panics on some I/O faults; PyO3 hides that from `except Exception`.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise self._failure(error) from error
 
     def _failure(self, error: BaseException) -> StoreError:
         return StoreError(f"{redact(self.path)}: cannot be written ({_reason(error)}); what waits is kept")

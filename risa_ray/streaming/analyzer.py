@@ -22,6 +22,8 @@ log = logging.getLogger("risa.analyzer")
 
 _PREDECESSOR_S = 2.0
 """How long a run waits for the one before it, which was sent first."""
+_SHORT_S = 20
+"""How long memory may be short before the frames at work are suspected."""
 _ATTEMPTS = 2
 """How often a frame may fail alone before it counts as poison."""
 
@@ -104,6 +106,7 @@ class AnalyzerActor:
         self._window_s = window_s
         self._waiting: list[_Request] = []
         self._arrived = asyncio.Event()
+        self._models = asyncio.Lock()  # detectors are for one thread at a time
         self._worker: asyncio.Task[None] | None = None
         self._began_at = 0.0
 
@@ -135,7 +138,8 @@ class AnalyzerActor:
     async def prepare(self, cameras: Sequence[tuple[str, CameraConfig]]) -> None:
         """Load what these cameras (each with its store's id) need, so that their first frames do not wait for it."""
         self._setups.update({key: self._setup_of(*key) for key in cameras})
-        await asyncio.to_thread(self._analyzer.prepare, list(self._setups.values()))
+        async with self._models:
+            await asyncio.to_thread(self._analyzer.prepare, list(self._setups.values()))
 
     async def forget(self, camera_id: str) -> None:
         """The camera's session has ended, or goes on with another analyzer."""
@@ -174,9 +178,10 @@ class AnalyzerActor:
                 await asyncio.sleep(0.005)
                 continue
             loop = asyncio.get_running_loop()
-            self._began_at = time.monotonic()
             try:
-                await asyncio.to_thread(self._analyze_batch, batch, loop)
+                async with self._models:
+                    self._began_at = time.monotonic()
+                    await asyncio.to_thread(self._analyze_batch, batch, loop)
             except Exception as error:
                 for request in batch:
                     self._answer(loop, request, error)
@@ -233,7 +238,7 @@ class AnalyzerActor:
         if keys:
             self._journal.begin(keys)
         try:
-            results = self._analyzer.analyze_many([work for _, work in requests])
+            results = self._with_room([work for _, work in requests])
         except Exception as error:
             if self._device != "cpu" and isinstance(error, torch_accelerator_error()):
                 # After a CUDA error every call in this process fails; a new process is the only way on.
@@ -244,6 +249,16 @@ class AnalyzerActor:
             if keys:
                 self._journal.end(keys)
         return results
+
+    def _with_room(self, works: list[Work]) -> list[tuple[Chunk, CameraState]]:
+        """Analyse; where memory or a file is short for a while, that is no frame's fault, and is waited for."""
+        for _ in range(_SHORT_S):
+            try:
+                return self._analyzer.analyze_many(works)
+            except (MemoryError, OSError, torch_out_of_memory()) as error:
+                log.warning("no room for the analysis (%s: %s); trying again", type(error).__name__, error)
+                time.sleep(1)
+        return self._analyzer.analyze_many(works)
 
     def _one_by_one(self, request: _Request, work: Work) -> tuple[Chunk, CameraState]:
         """A run frame by frame; a frame that fails whatever is tried is dropped as poison."""
@@ -307,6 +322,14 @@ def _without_stale(run: Run, max_age_s: float | None) -> Run:
         return run
     oldest = time.time() - max_age_s
     return [dropped(i, "stale") if isinstance(i, Frame) and i.arrived_at < oldest else i for i in run]
+
+
+def torch_out_of_memory() -> type[Exception]:
+    """What torch raises when the GPU has no room."""
+    import torch
+
+    error: type[Exception] = torch.cuda.OutOfMemoryError
+    return error
 
 
 def torch_accelerator_error() -> type[Exception]:

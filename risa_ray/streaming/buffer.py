@@ -90,6 +90,11 @@ class FrameBuffer:
             self._changed.notify_all()
 
     @property
+    def waiting(self) -> int:
+        """Frames and outcomes of dropped ones that wait to be taken."""
+        return len(self._items)
+
+    @property
     def exhausted(self) -> bool:
         """Closed, and everything taken."""
         with self._changed:

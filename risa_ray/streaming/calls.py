@@ -21,17 +21,22 @@ def patiently(call: Callable[[], Any], timeout_s: float | None = None) -> Any:
 
     Raises:
         RayActorError: the actor cannot start any more, or is not back in time.
+        GetTimeoutError: it does not answer in time.
         RayTaskError: the actor answered with an error.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         try:
-            return ray.get(call())
+            return ray.get(call(), timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
         except RayActorError as error:
-            hopeless = isinstance(error, ActorDiedError) and getattr(error, "actor_init_failed", False)
-            if hopeless or (deadline is not None and time.monotonic() > deadline):
+            if hopeless(error) or (deadline is not None and time.monotonic() > deadline):
                 raise
             time.sleep(_PAUSE_S)
+
+
+def hopeless(error: Exception) -> bool:
+    """Whether an actor could not start, which Ray does not try again."""
+    return isinstance(error, ActorDiedError) and bool(getattr(error, "actor_init_failed", False))
 
 
 def last_line(error: Exception) -> str:

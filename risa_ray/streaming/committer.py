@@ -14,6 +14,7 @@ import ray
 
 from risa_ray.analytics.upkeep import upkeep
 from risa_ray.config import ChainConfig
+from risa_ray.errors import InputError
 from risa_ray.frames import Chunk
 from risa_ray.live.figures import Figures
 from risa_ray.live.rolling import Rolling
@@ -57,6 +58,22 @@ class CommitterStatus:
         return sum(n for outcomes in self.outcomes.values() for what, n in outcomes.items() if what != "analysed")
 
 
+def _writer(data: str, run_id: str) -> Writer:
+    """A writer; a process that was restarted waits for the store, since Ray gives up an actor that cannot start."""
+    restarted = ray.is_initialized() and ray.get_runtime_context().was_current_actor_reconstructed
+    told = ""
+    while True:
+        try:
+            return Writer(data, run_id)
+        except (InputError, StoreError) as error:
+            if not restarted:
+                raise
+            if str(error) != told:
+                log.error("%s; waiting for the store", error)
+            told = str(error)
+            time.sleep(1)
+
+
 class CommitterActor:
     """Takes chunks in any order of cameras, commits them every `flush_s`, and keeps the rolling figures.
 
@@ -66,7 +83,7 @@ class CommitterActor:
 
     def __init__(self, config: ChainConfig, run_id: str) -> None:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-        self._writer = Writer(config.data, run_id)
+        self._writer = _writer(config.data, run_id)
         self._rolling = Rolling(config)
         self._rules = Rules(config)
         self._alerts: deque[Alert] = deque(maxlen=1000)

@@ -19,6 +19,7 @@ from risa_ray.config import ChainConfig
 from risa_ray.errors import InputError
 from risa_ray.inputs import Unit, units_of
 from risa_ray.sources import with_credentials
+from risa_ray.store.errors import StoreError
 from risa_ray.store.runs import RunRecord
 from risa_ray.store.writer import SessionInfo
 from risa_ray.streaming.analyzer import AnalyzerStatus
@@ -36,6 +37,9 @@ _CRASHES = 5
 _BACK_OFF_S = (1.0, 2.0, 4.0)
 _SILENT_S = 30.0
 """A reader that does not answer for so long hangs, and is ended."""
+_START_S = 120.0
+"""How long the start of a reader's process may take."""
+_LAST_LOSSES_S = 10.0
 _LEAVE_S = 40.0
 """How long the reader of a camera that was taken from the config may take to have everything committed."""
 
@@ -88,22 +92,23 @@ class Crew:
 
     Args:
         config: of the run.
-        run_id: of its record.
+        run_id, generation: of its record.
     """
 
-    def __init__(self, config: ChainConfig, run_id: str) -> None:
+    def __init__(self, config: ChainConfig, run_id: str, generation: int) -> None:
         # The committer stays with the driver: a local data path exists on this node only.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         # One thread takes the chunks, so that they are taken in the order in which they were sent.
         committers: Any = ray.remote(concurrency_groups={"chunks": 1})(CommitterActor)  # type: ignore[call-overload]
+        # Ray would keep an event of every call, 100,000 of them: 0.1 GB at the head that nobody looks at.
         self.committer: Any = committers.options(
-            num_cpus=0, max_restarts=-1, max_concurrency=8, scheduling_strategy=here
+            num_cpus=0, max_restarts=-1, max_concurrency=8, scheduling_strategy=here, enable_task_events=False
         ).remote(config, run_id)  # fmt: skip
         self._config = config
         self._seen_alerts = 0
         self._committer_poll: Polled[CommitterStatus] = Polled(lambda: self.committer.status.remote(self._seen_alerts))
         self._committer_pid: int | None = None
-        self._fleet = Fleet(config.pipeline, run_id, _cameras(config), self._move)
+        self._fleet = Fleet(config.pipeline, f"{run_id}-{generation}", _cameras(config), self._move)
         self._readers: dict[str, _Reader] = {}
         self._losses: deque[_Loss] = deque()
 
@@ -147,6 +152,11 @@ class Crew:
         return at_work or bool(self._losses)
 
     @property
+    def losses(self) -> int:
+        """Dead readers whose frames the committer has not accounted for yet."""
+        return len(self._losses)
+
+    @property
     def started(self) -> bool:
         """Whether there ever was a reader."""
         return bool(self._readers)
@@ -175,8 +185,14 @@ class Crew:
         self._fleet.step()
 
     def committer_status(self) -> CommitterStatus | None:
-        """The committer's last answer; the alerts in it are told once."""
+        """The committer's last answer; the alerts in it are told once.
+
+        Raises:
+            StoreError: there will be no committer any more.
+        """
         status = self._committer_poll.look()
+        if self._committer_poll.dead:
+            raise StoreError("the committer cannot start again; see the log above. What was acknowledged is stored")
         if status is None:
             return None
         if not self._committer_poll.news:
@@ -212,7 +228,10 @@ class Crew:
         for reader in self._readers.values():
             if reader.running is not None:
                 self._give_up(reader, f"the reader did not stop within {waited_s:.0f} s")
-        self._tell_losses(wait_s=5)
+        deadline = time.monotonic() + _LAST_LOSSES_S
+        while self._losses and time.monotonic() < deadline:
+            self._tell_losses()
+            time.sleep(0.1)
 
     def heartbeat(self) -> None:
         """Tell the store which state each live camera is in, for windows in which nothing comes."""
@@ -249,7 +268,9 @@ class Crew:
             except InputError as error:
                 self._wait(reader, str(error), _BACK_OFF_S[-1])
                 return
-        options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, "max_concurrency": 4}
+        options: dict[str, Any] = {
+            "num_cpus": 0, "max_restarts": 0, "max_concurrency": 4, "enable_task_events": False
+        }  # fmt: skip
         if node is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=camera.node is None)
         share = frame_bytes_per_camera(sum(1 for _ in self._config.cameras()))
@@ -279,7 +300,7 @@ class Crew:
         status = reader.poll.look()
         if status is not None and reader.poll.news:
             reader.status = status
-        elif reader.poll.silent_s > _SILENT_S and reader.status.process is not None:
+        elif reader.poll.silent_s > (_SILENT_S if reader.status.process is not None else _START_S):
             log.error(
                 "camera %s: its reader hangs for %.0f s: a new process takes its place",
                 reader.unit.camera.id,
@@ -311,6 +332,8 @@ class Crew:
             return
         except RayTaskError as error:
             reason = f"the reader failed: {last_line(error)}"
+            if isinstance(error.cause, StoreError):
+                reader.crashes = 0  # the store is in trouble, not the file
         except RayError:
             reason = "the reader died"
         _kill(reader.actor)
@@ -336,20 +359,20 @@ class Crew:
 
     def _lose(self, reader: _Reader, reason: str) -> None:
         """Account for what a live reader had in hand, and close its session."""
-        session = reader.status.session
-        if session is not None:
-            self._losses.append(_Loss(reader.unit.camera.id, session, reader.status.last_seq, reason))
-            reader.status = replace(reader.status, session=None, last_seq=-1)
+        # One that had not been heard of yet may have begun a session all the same.
+        session = reader.status.session or reader.session
+        self._losses.append(_Loss(reader.unit.camera.id, session, reader.status.last_seq, reason))
+        reader.status = replace(reader.status, session=None, last_seq=-1)
 
     def _loses(self, reader: _Reader) -> bool:
         return any(loss.camera_id == reader.unit.camera.id for loss in self._losses)
 
-    def _tell_losses(self, wait_s: float = 0) -> None:
+    def _tell_losses(self) -> None:
         """The committer may be restarting itself: it is told until it has heard."""
         for loss in list(self._losses):
             if loss.answer is None:
                 loss.answer = self.committer.lost.remote(loss.session, loss.last_seq, loss.reason)
-            if not ray.wait([loss.answer], timeout=wait_s)[0]:
+            if not ray.wait([loss.answer], timeout=0)[0]:
                 continue
             try:
                 ray.get(loss.answer)

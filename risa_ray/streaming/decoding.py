@@ -77,11 +77,10 @@ class Decoding:
         self._source.close()
         self._buffer.close()
 
-    def give_up(self) -> None:
-        """The camera has been silent for too long."""
+    def give_up(self, reason: str) -> None:
+        """This session is worth nothing any more."""
         if not self._closed.is_set():
-            silent_s = 2 * self._camera.stall_timeout_s
-            self._given_up = f"{redact(self._camera.source)}: no picture for {silent_s:g} s; connecting again"
+            self._given_up = f"{redact(self._camera.source)}: {reason}"
             self.close()
 
     def ending(self) -> Ending:

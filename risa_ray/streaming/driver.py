@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -94,12 +95,12 @@ def stream(
     lease = Lease(open_run(config, units_of(config), sources))
     run_id = lease.run.run_id
     _recover(lease.run)
-    crew = Crew(config, run_id)
+    crew, show = Crew(config, run_id, lease.run.generation), _Shown(on_snapshot)
     try:
         crew.wait_ready(stop)
         if not stop.is_set():
             crew.start_readers(lease.run)
-            _supervise(crew, lease, stop, on_snapshot, began, interval_s, watch)
+            _supervise(crew, lease, stop, show, began, interval_s, watch)
         try:
             patiently(lambda: crew.committer.flush.remote(True), _LAST_ANSWER_S)
         except RayError as error:
@@ -107,13 +108,37 @@ def stream(
         status: CommitterStatus = patiently(lambda: crew.committer.status.remote(crew.seen_alerts), _LAST_ANSWER_S)
         analyzers, readers = crew.last_analyzer_statuses(), crew.statuses()
         stopped = not crew.finished or (stop.is_set() and not crew.started)
-        lease.end(runs.release if stopped else runs.complete)
+        if crew.losses:
+            # Left open, so that the next start accounts for them.
+            log.error("%d cameras' last frames are not accounted for; the next run does it", crew.losses)
+        else:
+            lease.end(runs.release if stopped else runs.complete)
     finally:
         lease.stop()
         crew.kill()
     elapsed = time.monotonic() - began
-    on_snapshot(Snapshot(run_id, elapsed, status, readers, analyzers))
+    show(Snapshot(run_id, elapsed, status, readers, analyzers))
     return StreamReport(run_id, lease.run.resumed, stopped, elapsed, status, readers, analyzers)
+
+
+class _Shown:
+    """Shows snapshots for as long as they can be shown: a full disk under the log must not end the run."""
+
+    def __init__(self, view: Callable[[Snapshot], None]) -> None:
+        self._view: Callable[[Snapshot], None] | None = view
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        if self._view is None:
+            return
+        try:
+            self._view(snapshot)
+        except (OSError, SystemExit) as error:
+            # rich ends the process when nobody reads its output any more; 130 is a second Ctrl-C
+            if isinstance(error, SystemExit) and error.code != 1:
+                raise
+            self._view = None
+            with suppress(OSError):
+                log.warning("the run cannot be shown any more (%s); it goes on", error)
 
 
 def _recover(run: runs.RunRecord) -> None:
@@ -173,7 +198,7 @@ def _supervise(
     crew: Crew,
     lease: Lease,
     stop: threading.Event,
-    on_snapshot: Callable[[Snapshot], None],
+    show: Callable[[Snapshot], None],
     began: float,
     interval_s: float,
     watch: Watch,
@@ -196,9 +221,9 @@ def _supervise(
         status = crew.committer_status()
         if status is not None:
             elapsed = time.monotonic() - began
-            on_snapshot(Snapshot(lease.run.run_id, elapsed, status, crew.statuses(), crew.analyzer_statuses()))
+            show(Snapshot(lease.run.run_id, elapsed, status, crew.statuses(), crew.analyzer_statuses()))
         if time.monotonic() >= next_beat:
-            next_beat += HEARTBEAT_S
+            next_beat = max(next_beat, time.monotonic() - HEARTBEAT_S) + HEARTBEAT_S
             crew.heartbeat()
 
 

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from risa_ray.config import CameraConfig, PipelineConfig
 from risa_ray.errors import InputError
 from risa_ray.streaming.analyzer import AnalyzerActor, AnalyzerStatus
-from risa_ray.streaming.calls import last_line
+from risa_ray.streaming.calls import hopeless, last_line
 from risa_ray.streaming.cluster import alive_nodes, analyzer_places, analyzers_per_node
 from risa_ray.streaming.polling import Polled
 
@@ -24,6 +24,11 @@ log = logging.getLogger("risa")
 
 _ABSENT_S = 20.0
 """Without an answer for so long an analyzer loses its cameras to the others. A restart takes less."""
+_START_S = 120.0
+"""How long the start of a process and the loading of its models may take."""
+_AGAIN_S = 5.0
+_WAIT_S = 60.0
+"""How long the other analyzers are waited for once one is ready."""
 _LOOK_ROUND_S = 2.0
 """How often the cluster is asked for its nodes."""
 
@@ -34,7 +39,10 @@ Move = Callable[[str, Any, bool], None]
 
 @dataclass
 class _Analyzer:
-    """`place`: the node it is bound to (`analyzers: auto`), or None; `preparing`: until its models are loaded."""
+    """`place`: the node it is bound to (`analyzers: auto`), or None; `preparing`: until its models are loaded.
+
+    `since`: when its process was asked for. `again_at`: when another is, after this one could not start; `told`: why.
+    """
 
     number: int
     actor: Any
@@ -43,6 +51,9 @@ class _Analyzer:
     poll: Polled[AnalyzerStatus]
     cameras: set[str] = field(default_factory=set)
     ready: bool = False
+    since: float = field(default_factory=time.monotonic)
+    again_at: float | None = None
+    told: str = ""
 
 
 class Fleet:
@@ -50,7 +61,7 @@ class Fleet:
 
     Args:
         pipeline: the config's.
-        run_id: names what an analyzer leaves for its successor.
+        run_id: names what an analyzer leaves for its successor; another for every process of a driver.
         cameras: all cameras, each with its store's id, whose models every analyzer loads at its start.
         move: how a camera is told of its new analyzer.
     """
@@ -68,14 +79,19 @@ class Fleet:
             self._start(place)
 
     def wait_ready(self, stop: threading.Event) -> None:
-        """Wait until every analyzer has its models, or `stop` is set.
+        """Wait until every analyzer has its models, or `stop` is set; when one has, a minute at most for the others.
 
         Raises:
             InputError: an analyzer cannot start.
         """
-        said = time.monotonic()
+        began = said = time.monotonic()
         waiting = {a.preparing: a for a in self._analyzers}
         while waiting and not stop.is_set():
+            if len(waiting) < len(self._analyzers) and time.monotonic() - began > _WAIT_S:
+                log.warning(
+                    "beginning with %d of %d analyzers", len(self._analyzers) - len(waiting), len(self._analyzers)
+                )
+                return
             ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0.5)
             for reference in ready:
                 try:
@@ -142,24 +158,34 @@ class Fleet:
         return [None] * self._pipeline.analyzers
 
     def _start(self, place: str | None) -> None:
+        self._analyzers.append(self._made(self._started, place))
+        self._started += 1
+
+    def _made(self, number: int, place: str | None) -> _Analyzer:
         p = self._pipeline
         strategy: Any = "SPREAD" if place is None else NodeAffinitySchedulingStrategy(place, soft=False)
         settings = (p.model, p.device, p.threads, analyzers_per_node(p), p.max_batch, p.batch_window_ms / 1000)
-        name = f"{self._run_id}-{self._started}"
+        name = f"{self._run_id}-{number}"
         actor: Any = ray.remote(AnalyzerActor).options(
-            num_cpus=p.cpus_per_analyzer, num_gpus=p.gpus_per_analyzer, max_restarts=-1, scheduling_strategy=strategy
+            num_cpus=p.cpus_per_analyzer, num_gpus=p.gpus_per_analyzer, max_restarts=-1, scheduling_strategy=strategy,
+            enable_task_events=False,
         ).remote(*settings, name)  # fmt: skip
         poll: Polled[AnalyzerStatus] = Polled(actor.status.remote)
-        preparing = actor.prepare.remote(self._cameras)
-        self._analyzers.append(_Analyzer(self._started, actor, place, preparing, poll))
-        self._started += 1
+        return _Analyzer(number, actor, place, actor.prepare.remote(self._cameras), poll)
 
     def _now_ready(self, analyzer: _Analyzer) -> None:
         analyzer.ready, analyzer.preparing = True, None
         analyzer.poll.patience()
 
     def _tend(self, analyzer: _Analyzer) -> None:
+        if analyzer.again_at is not None:
+            if time.monotonic() >= analyzer.again_at:
+                self._renew(analyzer)
+            return
         status = analyzer.poll.look()
+        if analyzer.poll.dead:
+            self._fail(analyzer, "its process cannot start")
+            return
         if analyzer.preparing is not None:
             self._see_to_start(analyzer)
             return
@@ -168,23 +194,48 @@ class Fleet:
         silent = analyzer.poll.silent_s > timeout_s and self._node_lives(analyzer)
         if analyzer.ready and (busy_s > timeout_s or silent):
             log.error("analyzer %d hangs for %.0f s: a new process takes its place", analyzer.number, timeout_s)
-            ray.kill(analyzer.actor, no_restart=False)
-            analyzer.poll.patience()
-            analyzer.preparing = analyzer.actor.prepare.remote(self._cameras)
-            analyzer.ready = False
+            self._kill_process(analyzer)
+
+    def _kill_process(self, analyzer: _Analyzer) -> None:
+        """Ray starts another, which finds in the journal what this one was at work on."""
+        ray.kill(analyzer.actor, no_restart=False)
+        analyzer.poll.patience()
+        analyzer.ready, analyzer.since = False, time.monotonic()
+        analyzer.preparing = analyzer.actor.prepare.remote(self._cameras)
 
     def _see_to_start(self, analyzer: _Analyzer) -> None:
         """An analyzer that was started beside the run is used once it has its models."""
         if not ray.wait([analyzer.preparing], timeout=0)[0]:
+            # A frame that hangs it may be sent again before it is ready.
+            placed = analyzer.poll.value is not None
+            if placed and time.monotonic() - analyzer.since > self._pipeline.analyzer_timeout_s + _START_S:
+                log.error("analyzer %d does not get ready: a new process takes its place", analyzer.number)
+                self._kill_process(analyzer)
             return
         try:
             ray.get(analyzer.preparing)
             self._now_ready(analyzer)
-        except RayActorError:
-            analyzer.preparing = analyzer.actor.prepare.remote(self._cameras)  # it died meanwhile, and comes back
         except RayError as error:
-            log.error("analyzer %d cannot start (%s); the others go on", analyzer.number, last_line(error))
-            analyzer.preparing = None
+            if isinstance(error, RayActorError) and not hopeless(error):
+                analyzer.preparing = analyzer.actor.prepare.remote(self._cameras)  # it died meanwhile, and comes back
+            else:
+                self._fail(analyzer, last_line(error))
+
+    def _fail(self, analyzer: _Analyzer, why: str) -> None:
+        """An analyzer cannot start: its cameras move where others work, and it is tried again and again."""
+        if why != analyzer.told:
+            log.error("analyzer %d cannot start (%s); trying again every %.0f s", analyzer.number, why, _AGAIN_S)
+        analyzer.told, analyzer.ready, analyzer.preparing = why, False, None
+        analyzer.again_at = time.monotonic() + _AGAIN_S
+
+    def _renew(self, analyzer: _Analyzer) -> None:
+        """Another actor in the place of one that Ray has given up."""
+        ray.kill(analyzer.actor)
+        fresh = self._made(analyzer.number, analyzer.place)
+        analyzer.actor, analyzer.poll, analyzer.preparing = fresh.actor, fresh.poll, fresh.preparing
+        analyzer.since, analyzer.again_at = fresh.since, None
+        for camera_id in sorted(analyzer.cameras):
+            self._move(camera_id, analyzer.actor, True)
 
     def _node_lives(self, analyzer: _Analyzer) -> bool:
         status = analyzer.poll.value
@@ -222,7 +273,7 @@ class Fleet:
 
     def _soon_back(self, analyzer: _Analyzer) -> bool:
         """Silent for a moment only, as one that crashed and is restarted on its node."""
-        return analyzer.poll.silent_s < _ABSENT_S and self._node_lives(analyzer)
+        return analyzer.again_at is None and analyzer.poll.silent_s < _ABSENT_S and self._node_lives(analyzer)
 
     def _rehome(self, cameras: set[str], abandon: bool) -> None:
         for camera_id in sorted(cameras):

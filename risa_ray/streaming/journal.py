@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 import time
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger("risa.analyzer")
 
 Key = tuple[str, int]
 """session_id and frame_seq."""
@@ -33,7 +36,7 @@ class Journal:
 
     def __init__(self, name: str | None) -> None:
         self._path = Path(tempfile.gettempdir()) / f"risa-{name}.journal" if name else None
-        self._closed = False
+        self._closed = self._told = False
         _tidy()
         left = self._read()
         self._deaths: dict[Key, int] = {(session, seq): deaths for session, seq, deaths in left["suspects"]}
@@ -63,7 +66,8 @@ class Journal:
         """There will be no successor."""
         self._closed = True
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -78,8 +82,14 @@ class Journal:
         suspects = [(*key, deaths) for key, deaths in self._deaths.items()]
         # Replaced, never written over: the process may die at any moment.
         draft = self._path.with_suffix(".draft.journal")
-        draft.write_text(json.dumps({"at_work": keys, "suspects": suspects}), encoding="utf-8")
-        os.replace(draft, self._path)
+        try:
+            draft.write_text(json.dumps({"at_work": keys, "suspects": suspects}), encoding="utf-8")
+            os.replace(draft, self._path)
+        except OSError as error:
+            # A full folder for temporary files must cost no frame.
+            if not self._told:
+                log.warning("%s: cannot be written (%s); a frame that kills is not found", self._path, error.strerror)
+            self._told = True
 
 
 def _tidy() -> None:

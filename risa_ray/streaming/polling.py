@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 import ray
 from ray.exceptions import RayError
 
+from risa_ray.streaming.calls import hopeless
+
 T = TypeVar("T")
 
 
@@ -21,6 +23,7 @@ class Polled(Generic[T]):
     Attributes:
         value: the last answer, None before the first.
         news: whether the last `look` brought an answer.
+        dead: the actor could not start again, and Ray has given it up.
     """
 
     def __init__(self, ask: Callable[[], Any]) -> None:
@@ -29,6 +32,7 @@ class Polled(Generic[T]):
         self._heard_at = time.monotonic()
         self.value: T | None = None
         self.news = False
+        self.dead = False
 
     @property
     def silent_s(self) -> float:
@@ -43,8 +47,9 @@ class Polled(Generic[T]):
                 self.value = ray.get(self._reference)
                 self.news = True
                 self._heard_at = time.monotonic()
-            except RayError:
-                pass  # dead or being restarted: `silent_s` tells for how long
+                self.dead = False
+            except RayError as error:
+                self.dead = hopeless(error)  # or being restarted: `silent_s` tells for how long
             self._reference = None
         if self._reference is None:
             self._reference = self._ask()

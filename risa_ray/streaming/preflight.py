@@ -31,7 +31,7 @@ def preflight(config: ChainConfig, units: Sequence[Unit] | None = None) -> dict[
         InputError: the first fault, in one line.
     """
     sources = {}
-    for unit in units or units_of(config):
+    for unit in units_of(config) if units is None else units:
         store, camera = unit.store, unit.camera
         try:
             source = create_source(camera, store.tzinfo)

@@ -31,6 +31,10 @@ _WAITING_FRAMES = {"every_frame": 8, "freshest": 2}
 """Decoded frames that may wait. A live picture that waits ages: two suffice to keep the analyzer busy."""
 
 
+_WAITING_OUTCOMES = 20_000
+"""Dropped frames that may wait beside those of the sender while the store cannot be written: an hour of them."""
+
+
 @dataclass(frozen=True)
 class ReaderStatus:
     """What the driver asks each second.
@@ -153,8 +157,17 @@ class ReaderActor:
             if not session.live:
                 raise
             ending = Ending("broken", last_line(error))
+            self._account(committer, session, ending.note)
         self._tell(ending.note, new=False)
         return ending
+
+    def _account(self, committer: Any, session: SessionInfo, reason: str) -> None:
+        """The session ends with frames that nobody will say anything of."""
+        last_seq = self._decoding.last_seq if self._decoding and self._session == session else -1
+        try:
+            patiently(lambda: committer.lost.remote(session, last_seq, reason))
+        except RayTaskError as error:
+            log.error("camera %s: its frames are not accounted for: %s", self._camera.id, last_line(error))
 
     def _tell(self, reason: str, *, new: bool) -> None:
         """Log why a camera broke off; once, as long as every attempt to connect fails for the same reason."""
@@ -199,7 +212,9 @@ class ReaderActor:
         while True:
             sender.settle(block=not sender.has_room)
             if self._lifecycle.lost:
-                decoding.give_up()
+                decoding.give_up(f"no picture for {2 * self._camera.stall_timeout_s:g} s; connecting again")
+            if buffer.waiting > _WAITING_OUTCOMES:
+                decoding.give_up("the store is behind; connecting again once it is not")
             if not sender.has_room:
                 continue
             run = buffer.take(sender.run_length, timeout_s=0.01 if sender.busy else 0.2)

@@ -31,6 +31,10 @@ _PAUSE_S = 0.3
 """Before runs are sent again to an analyzer that died, which Ray restarts."""
 
 
+_ASK_EVERY_S = 1.0
+"""How often the store's mark is asked for where no answer is on its way."""
+
+
 @dataclass
 class _InFlight:
     """`answer` is None for a run that is to be sent again."""
@@ -81,6 +85,7 @@ class Sender:
         self._frame_bytes = 0
         self._again_at = 0.0
         self._alone = False
+        self._ask_at = 0.0
         self._lock = threading.Lock()
         self._following: tuple[Any, bool] | None = None
 
@@ -211,7 +216,8 @@ class Sender:
     def _change_analyzer(self) -> None:
         """Do as `use` said; only the thread that sends may touch what is in flight."""
         with self._lock:
-            if self._following is None or (self._in_flight and not self._following[1]):
+            asked = any(flight.answer is not None for flight in self._in_flight)
+            if self._following is None or (asked and not self._following[1]):
                 return
             following, self._following = self._following, None
         self._analyzer.forget.remote(self._camera.id)
@@ -222,6 +228,10 @@ class Sender:
             flight.answer = None
 
     def _collect_acknowledgements(self) -> None:
+        if self._unacknowledged and not self._adds and time.monotonic() >= self._ask_at:
+            # Every answer came while the store was in trouble, and nothing more may be sent before there is one.
+            self._ask_at = time.monotonic() + _ASK_EVERY_S
+            self._adds.append(self._committer.acknowledged.remote(self._session.session_id))
         while self._adds:
             ready, _ = ray.wait([self._adds[0]], timeout=0)
             if not ready:

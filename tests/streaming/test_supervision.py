@@ -76,7 +76,7 @@ class Watched:
         config = load_config(self.path)
         sources = preflight(config)
 
-        watch = ConfigWatch(config, lambda: load_config(self.path), self.path)
+        watch = ConfigWatch(config, sources, lambda: load_config(self.path), self.path)
         return stream(config, sources, stop=self.stop, on_snapshot=self.see, interval_s=0.1, watch=watch)
 
 
