@@ -478,3 +478,17 @@ def test_what_holds_no_credentials_is_shown_as_it_is(source: str) -> None:
 def test_redaction_twice_changes_nothing_more(junk: str, source: str) -> None:
     once = redact(source + junk)
     assert redact(once) == once
+
+
+def test_credentials_in_the_place_of_a_variables_name_are_not_shown() -> None:
+    camera = {"id": "a", "source": "rtsp://h/live", "credentials_env": f"admin:{SECRET}"}
+    with pytest.raises(InputError, match="must name an environment variable") as caught:
+        parse_config({"stores": [{"id": "s", "cameras": [camera]}]}, "x")
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", [f"/admin:{SECRET}/live", f"/live/admin:{SECRET}", f"/a/b:{SECRET}/c?channel=1"])
+def test_a_password_in_the_path_is_hidden(path: str) -> None:
+    shown = redact(f"rtsp://10.0.0.5:554{path}")
+    assert SECRET not in shown
+    assert shown.startswith("rtsp://10.0.0.5:554/")

@@ -1,0 +1,118 @@
+"""A reader's side of the delivery, against a store that is away for long and analyzers that come and go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from risa_ray.config import CameraConfig
+from risa_ray.frames import Chunk, Frame, Outcome, Run
+from risa_ray.store.writer import SessionInfo
+from risa_ray.streaming.sender import Sender
+
+START = datetime(2026, 11, 23, tzinfo=UTC)
+CAMERA = CameraConfig(id="door", source="rtsp://camera/door")
+
+
+class Store:
+    """A committer that acknowledges nothing until it is well."""
+
+    def __init__(self) -> None:
+        self.last, self.well = -1, False
+
+    def open_session(self, session: SessionInfo) -> int:
+        return -1
+
+    def add(self, chunk: Chunk) -> int:
+        self.last = chunk.last_seq
+        return self.acknowledged("")
+
+    def acknowledged(self, session_id: str) -> int:
+        return self.last if self.well else -1
+
+    def recover(self) -> None:
+        self.well = True
+
+
+class Sees:
+    """An analyzer that finds nothing; `slow` answers only after a while."""
+
+    def __init__(self, slow_s: float = 0.0) -> None:
+        self.slow_s, self.runs = slow_s, 0
+
+    def analyze(self, store: str, camera: CameraConfig, session: str, run: Run, fresh: bool, age: Any) -> Chunk:
+        time.sleep(self.slow_s)
+        self.runs += 1
+        outcomes = tuple(Outcome(i.frame_seq, i.pts, i.captured_at, i.arrived_at) for i in run)
+        return Chunk(store, camera.id, session, "haar", "m", outcomes)
+
+    def forget(self, camera_id: str) -> None:
+        pass
+
+    def count(self) -> int:
+        return self.runs
+
+
+@pytest.fixture
+def actor(cluster: Any) -> Callable[..., Any]:
+    """Starts an actor of one of the kinds above."""
+    return lambda kind, *arguments: ray.remote(kind).options(num_cpus=0, max_restarts=-1).remote(*arguments)
+
+
+def sender(analyzer: Any, store: Any) -> Sender:
+    session = SessionInfo("berlin", CAMERA.id, "s1", True, START)
+    return Sender("berlin", CAMERA, session, "freshest", analyzer, store, 10**9, -1)
+
+
+def frame(seq: int) -> Frame:
+    return Frame(CAMERA.id, "s1", seq, float(seq), START, time.time(), np.zeros((8, 8, 3), np.uint8))
+
+
+def until(done: Callable[[], bool], step: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline
+        step()
+
+
+def test_after_a_long_outage_of_the_store_it_goes_on(
+    actor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("risa_ray.streaming.sender._UNACKNOWLEDGED_OUTCOMES", 5)
+    store = actor(Store)
+    sending = sender(actor(Sees), store)
+    for seq in range(5):
+        until(lambda: sending.has_room, lambda: sending.settle(block=True))
+        sending.send([frame(seq)])
+    until(lambda: not sending.busy, lambda: sending.settle(block=True))
+    assert not sending.has_room, "as much as may wait does"
+    ray.get(store.recover.remote())
+    until(lambda: sending.has_room, lambda: sending.settle(block=True))
+
+
+def test_a_camera_moves_also_from_an_analyzer_that_is_dead_for_good(actor: Callable[..., Any]) -> None:
+    store, old, new = actor(Store), actor(Sees, 600.0), actor(Sees)
+    sending = sender(old, store)
+    sending.send([frame(0)])
+    sending.use(new, abandon=False)
+    ray.kill(old)
+    until(lambda: not sending.busy, lambda: sending.settle(block=True))
+    assert ray.get(new.count.remote()) == 1
+
+
+def test_a_camera_that_moves_waits_for_what_was_sent(actor: Callable[..., Any]) -> None:
+    store, old, new = actor(Store), actor(Sees, 0.5), actor(Sees)
+    sending = sender(old, store)
+    sending.send([frame(0)])
+    sending.use(new, abandon=False)
+    assert not sending.has_room
+    until(lambda: sending.has_room, lambda: sending.settle(block=True))
+    sending.send([frame(1)])
+    until(lambda: not sending.busy, lambda: sending.settle(block=True))
+    assert (ray.get(old.count.remote()), ray.get(new.count.remote())) == (1, 1)
