@@ -13,7 +13,6 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -29,8 +28,8 @@ from risa_ray.store.process import ProcessId
 from risa_ray.store.schema import RUNS
 from risa_ray.store.table import MARK_DAYS, Table
 
-_ATTEMPTS = 8
-_RESUME_DAYS = MARK_DAYS - 1
+ATTEMPTS = 8
+RESUME_DAYS = MARK_DAYS - 1
 _UNFINISHED = ("open", "released")
 
 
@@ -91,7 +90,8 @@ def start_run(
 
     An open run is interrupted when its process was on this machine and is gone, or elsewhere (or this very process)
     and its lease is over; another process here that lives keeps its run however late it renews. Resumed, a run keeps
-    its id and the sessions of its files; live cameras get new sessions.
+    its id and the sessions of its files; live cameras get new sessions. One that began so long ago that the marks of
+    its first files may be forgotten is not resumed, however lately its lease ended: they would be stored twice.
 
     Args:
         data: path or URL of the dataset.
@@ -106,7 +106,7 @@ def start_run(
     table = Table(ensure_writable(data), "runs")
     named = {camera_id: RunSource(*source) for camera_id, source in sources.items()}
     key = run_key(named, settings_key)
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         table.refresh()
         last = _last_event(table, key)
         generation = max(table.mark(key), last["generation"] if last else -1)
@@ -114,7 +114,7 @@ def start_run(
         if last is not None and last["state"] == "open":
             _refuse_alive(table, last, clock(), data)
         if last is not None and resumed:
-            resumed = _began_at(table, last["run_id"]) > from_unix(clock()) - timedelta(days=_RESUME_DAYS)
+            resumed = _began_at(table, last["run_id"]) > from_unix(clock()) - timedelta(days=RESUME_DAYS)
         run = _record(last if resumed else None, named, key, data, lease_s, generation + 1)
         try:
             table.commit(_event(run, clock()), {key: run.generation, run.run_id: _lease_end(clock(), lease_s)})
@@ -149,7 +149,7 @@ def amend(
     if key == run.key:
         return replace(run, sessions=sessions)
     table = Table(run.data, "runs")
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         table.refresh()
         _require_held(table, run)
         last = _last_event(table, key)
@@ -161,77 +161,15 @@ def amend(
         marks = {run.key: run.generation + 1, key: generation, run.run_id: _lease_end(clock(), run.lease_s)}
         try:
             table.commit(pa.concat_tables(events), marks)
-        except ConflictError:
+        except StoreError as error:
+            # It may be durable all the same: the old record would then be refused for good.
+            table.refresh()
+            if _is_last(table, amended):
+                return amended
+            if not isinstance(error, ConflictError):
+                raise
             continue
         return amended
-    raise StoreError(f"{redact(table.path)}: too many writers at once; try again")
-
-
-class Death(NamedTuple):
-    """A run that was open when its process died.
-
-    Attributes:
-        cameras: its live ones, as (store_id, camera_id).
-        since, until: the process that died opened it, and was surely dead; aware UTC.
-    """
-
-    run_id: str
-    key: str
-    generation: int
-    cameras: frozenset[tuple[str, str]]
-    since: datetime
-    until: datetime
-
-
-def deaths(run: RunRecord, clock: Callable[[], float] = time.time) -> list[Death]:
-    """Runs with live cameras that died and were not accounted for since, oldest first; those of the last month.
-
-    A run that is alive, by its process or its lease, is not among them, whatever its key.
-
-    Args:
-        run: the one that asks.
-
-    Raises:
-        StoreError: the records cannot be read.
-    """
-    table = Table(run.data, "runs")
-    events = [e for e in table.read().to_pylist() if e["at"] > from_unix(clock()) - timedelta(days=_RESUME_DAYS)]
-    ended = {(e["key"], e["generation"]) for e in events if e["state"] != "open"}
-    newest: dict[str, int] = {}
-    for event in events:
-        newest[event["key"]] = max(event["generation"], newest.get(event["key"], -1))
-    found = []
-    for event in sorted(events, key=lambda e: e["at"]):
-        key, generation, run_id = event["key"], event["generation"], event["run_id"]
-        if (key, generation) in ended or (key, generation) == (run.key, run.generation):
-            continue
-        own = [e for e in events if e["run_id"] == run_id]
-        cameras = frozenset((s["store_id"], s["camera_id"]) for e in own for s in e["sessions"] if s["live"])
-        alive = generation == newest[key] and _is_alive(table, event, clock())
-        if alive or not cameras or table.mark(_accounted(key)) >= generation:
-            continue
-        lease_end = from_unix(max(0, table.mark(run_id)) / 1000)
-        until = min((e["at"] for e in own if e["at"] > event["at"]), default=lease_end)
-        # Under its keys before an edited config, too: their sessions went on.
-        since = min(e["at"] for e in own if _holder(e) == _holder(event))
-        found.append(Death(run_id, key, generation, cameras, since, until))
-    return found
-
-
-def accounted(data: str, death: Death) -> None:
-    """A death was accounted for: nobody need look at it again.
-
-    Raises:
-        StoreError: the record cannot be written.
-    """
-    table = Table(data, "runs")
-    for _ in range(_ATTEMPTS):
-        table.refresh()
-        if table.mark(_accounted(death.key)) >= death.generation:
-            return
-        with suppress(ConflictError):
-            table.commit(None, {_accounted(death.key): death.generation})
-            return
     raise StoreError(f"{redact(table.path)}: too many writers at once; try again")
 
 
@@ -270,7 +208,7 @@ def run_key(sources: Mapping[str, RunSource], settings_key: str) -> str:
 
 def _change(run: RunRecord, event: pa.Table | None, marks: dict[str, int]) -> None:
     table = Table(run.data, "runs")
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         table.refresh()
         _require_held(table, run)
         try:
@@ -287,22 +225,28 @@ def _require_held(table: Table, run: RunRecord) -> None:
         raise StoreError(f"run {run.run_id} was resumed by another process; this one must stop")
 
 
-def _is_alive(table: Table, event: Mapping[str, Any], now: float) -> bool:
+def _is_last(table: Table, run: RunRecord) -> bool:
+    last = _last_event(table, run.key)
+    return last is not None and (last["run_id"], last["generation"]) == (run.run_id, run.generation)
+
+
+def is_alive(table: Table, event: Mapping[str, Any], now: float) -> bool:
     """Whether the process of an open run is there, or may be: one elsewhere counts as alive until its lease is over."""
-    return _lives_here(event) or (_holder(event).is_dead() is not True and table.mark(event["run_id"]) / 1000 > now)
+    return _lives_here(event) or (holder(event).is_dead() is not True and table.mark(event["run_id"]) / 1000 > now)
 
 
 def _lives_here(event: Mapping[str, Any]) -> bool:
-    holder = _holder(event)
-    return holder.is_dead() is False and holder != ProcessId.own()
+    process = holder(event)
+    return process.is_dead() is False and process != ProcessId.own()
 
 
-def _holder(event: Mapping[str, Any]) -> ProcessId:
+def holder(event: Mapping[str, Any]) -> ProcessId:
+    """The process of an event."""
     return ProcessId(event["host"], event["pid"], event["process"])
 
 
 def _refuse_alive(table: Table, last: Mapping[str, Any], now: float, data: str) -> None:
-    if not _is_alive(table, last, now):
+    if not is_alive(table, last, now):
         return
     left_s = table.mark(last["run_id"]) / 1000 - now
     wait = "" if _lives_here(last) else f" (or wait {math.ceil(left_s)} s if it has crashed)"
@@ -343,10 +287,6 @@ def _amended(known: SessionRecord | None, source: RunSource) -> SessionRecord:
 
 def _described(source: RunSource) -> tuple[str, bool, str]:
     return source.store_id, source.live, source.fingerprint
-
-
-def _accounted(key: str) -> str:
-    return f"accounted/{key}"
 
 
 def _last_event(table: Table, key: str) -> dict[str, Any] | None:

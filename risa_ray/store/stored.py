@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from risa_ray.config import redact
+from risa_ray.frames import from_unix
 from risa_ray.store.errors import StoreError
 from risa_ray.store.maintenance import Partition
 from risa_ray.store.schema import WINDOW_S
@@ -18,6 +21,7 @@ from risa_ray.store.verify.check import UNREADABLE, reason
 from risa_ray.store.verify.reading import batches, partitions
 
 _DAY = timedelta(days=1)
+_LIVE_ID = re.compile(r"[0-9a-f]{12}")
 
 
 class OpenSession(NamedTuple):
@@ -27,6 +31,28 @@ class OpenSession(NamedTuple):
     camera_id: str
     session_id: str
     until: datetime
+
+
+def opening_marks(run_id: str, place: tuple[str, str], session_id: str, at: datetime) -> dict[str, int]:
+    """Marks that tell of a camera's newest session as long as no row does; `at`: when its first frames were taken.
+
+    Marks hold numbers alone, so of the ids of live sessions, 12 hex digits, their number; of others there are none.
+    """
+    if not _LIVE_ID.fullmatch(session_id):
+        return {}
+    name = _opening(run_id, place)
+    return {name: int(session_id, 16), f"{name}/at": int(at.timestamp() * 1000)}
+
+
+def _opening(run_id: str, place: tuple[str, str]) -> str:
+    return f"opening/{run_id}/{place[0]}/{place[1]}"
+
+
+def opened_by(observations: Table, run_id: str, place: tuple[str, str]) -> OpenSession | None:
+    """The session that a camera's opening marks tell of; `until` is when its first frames were taken."""
+    name = _opening(run_id, place)
+    number, at = observations.mark(name), observations.mark(f"{name}/at")
+    return None if number < 0 else OpenSession(*place, f"{number:012x}", from_unix(at / 1000))
 
 
 def stored_faces(
@@ -63,8 +89,10 @@ def open_sessions(
     cameras: frozenset[tuple[str, str]],
     since: datetime,
     until: datetime,
+    *,
+    shared: bool = False,
 ) -> list[OpenSession]:
-    """Live sessions of a run whose last row in `frames` is not their end, or that have rows in observations alone.
+    """Live sessions of a run whose last row in `frames` is not their end, or of which observations alone tells.
 
     Args:
         frames: read from the day of `since`.
@@ -72,32 +100,72 @@ def open_sessions(
         run_id: of a run that is dead.
         cameras: the run's live ones, as (store_id, camera_id).
         since: when the run was opened.
-        until: when it was surely dead; what was captured later is another's.
+        until: when it was surely dead; faces captured later are another's.
+        shared: whether another process took the run up then and may live, so that later sessions under its run_id are
+            left alone, those too that began in the same window.
 
     Raises:
         StoreError: a file cannot be read.
     """
-    ends: dict[str, OpenSession] = {}
-    closed: set[str] = set()
+    known, others, last = _in_frames(frames, run_id, since)
+    window = timedelta(seconds=WINDOW_S)
+    found: dict[str, OpenSession] = {}
+    for session_id, rows in known.items():
+        goes_on = rows.ended < rows.last_seq or observations.mark(session_id) > rows.last_seq
+        if goes_on and not (shared and rows.began + window > until):
+            found[session_id] = OpenSession(*rows.place, session_id, rows.newest + window)
+    for partition in _partitions(observations, last.date() - _DAY):
+        store_id = dict(partition)["store_id"]
+        for faces in _tables(observations, ["camera_id", "session_id", "captured_at"], partition):
+            for row in _grouped(faces, ["session_id", "camera_id"], ["captured_at"]):
+                session_id, began = row["session_id"], row["captured_at_min"]
+                if session_id not in known and since <= began <= until:
+                    found.setdefault(session_id, OpenSession(store_id, row["camera_id"], session_id, began))
+    for place in cameras:
+        opened = opened_by(observations, run_id, place)
+        if opened is not None and opened.session_id not in known and not (shared and opened.until > until):
+            found.setdefault(opened.session_id, opened)
+    return [s for s in found.values() if s.session_id not in others and (s.store_id, s.camera_id) in cameras]
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the rows of `frames` say of a session; `ended`: the last frame of those that tell its end.
+
+    A session that was accounted for as dead and went on has rows after its end.
+    """
+
+    place: tuple[str, str]
+    began: datetime
+    newest: datetime
+    last_seq: int = -1
+    ended: int = -1
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self.began = min(self.began, row["window_start_min"])
+        self.newest = max(self.newest, row["window_start_max"])
+        self.last_seq = max(self.last_seq, row["last_seq_max"])
+        if row["state"] != "live":
+            self.ended = max(self.ended, row["last_seq_max"])
+
+
+def _in_frames(frames: Table, run_id: str, since: datetime) -> tuple[dict[str, _Known], set[str], datetime]:
+    """A run's sessions, those of other runs, and the start of the run's last window, or `since`."""
+    known: dict[str, _Known] = {}
+    others: set[str] = set()
     last = since
+    columns = ["camera_id", "session_id", "run_id", "window_start", "last_seq", "state"]
     for partition in _partitions(frames, since.date() - _DAY):
         store_id = dict(partition)["store_id"]
-        for rows in _tables(frames, ["camera_id", "session_id", "run_id", "window_start", "state"], partition):
-            closed.update(_sessions(_where(rows, "run_id", run_id, same=False)))
+        for rows in _tables(frames, columns, partition):
+            others.update(str(i) for i in _where(rows, "run_id", run_id, same=False)["session_id"].unique().to_pylist())
             own = _where(rows, "run_id", run_id)
             newest: datetime | None = pc.max(own["window_start"]).as_py()
             last = max(last, newest or last)
-            closed.update(_sessions(_where(own, "state", "live", same=False)))
-            for session_id, camera_id, start in _each(own, "window_start", "max"):
-                found = OpenSession(store_id, camera_id, session_id, start + timedelta(seconds=WINDOW_S))
-                ends[session_id] = max(found, ends.get(session_id, found), key=lambda s: s.until)
-    for partition in _partitions(observations, last.date() - _DAY):
-        store_id = dict(partition)["store_id"]
-        for rows in _tables(observations, ["camera_id", "session_id", "captured_at"], partition):
-            for session_id, camera_id, began in _each(rows, "captured_at", "min"):
-                if session_id not in ends and since <= began <= until:
-                    ends[session_id] = OpenSession(store_id, camera_id, session_id, began)
-    return [s for s in ends.values() if s.session_id not in closed and (s.store_id, s.camera_id) in cameras]
+            for row in _grouped(own, ["session_id", "camera_id", "state"], ["window_start", "last_seq"]):
+                new = _Known((store_id, row["camera_id"]), row["window_start_min"], row["window_start_max"])
+                known.setdefault(row["session_id"], new).add(row)
+    return known, others, last
 
 
 def _partitions(table: Table, since: date) -> list[Partition]:
@@ -118,13 +186,9 @@ def _where(rows: pa.Table, column: str, value: str, *, same: bool = True) -> pa.
     return rows.filter(equal(rows[column], value))  # type: ignore[call-overload]
 
 
-def _sessions(rows: pa.Table) -> list[Any]:
-    return rows["session_id"].unique().to_pylist()
-
-
-def _each(rows: pa.Table, column: str, which: Literal["min", "max"]) -> Iterator[tuple[str, str, datetime]]:
-    """session_id, camera_id, and the least or greatest time of each session."""
-    grouped = rows.group_by(["session_id", "camera_id"]).aggregate([(column, which)])
-    for row in grouped.to_pylist():
+def _grouped(rows: pa.Table, keys: list[str], columns: list[str]) -> Iterator[dict[str, Any]]:
+    """Least and greatest values of columns for each group of a session's rows."""
+    wanted: Any = [(column, which) for column in columns for which in ("min", "max")]
+    for row in rows.group_by(keys).aggregate(wanted).to_pylist():
         if row["session_id"] is not None:
-            yield row["session_id"], row["camera_id"], row[f"{column}_{which}"]
+            yield row

@@ -93,6 +93,20 @@ class Window:
         }
 
 
+def frames_row(run_id: str, place: tuple[str, str], start: datetime) -> dict[str, Any]:
+    """The columns of a window that no frame decides; of a window without a session until one is added."""
+    return {
+        "date": start.date(),
+        "store_id": place[0],
+        "camera_id": place[1],
+        "session_id": None,
+        "run_id": run_id,
+        "window_start": start,
+        "window_s": float(WINDOW_S),
+        "note": "",
+    }
+
+
 def delay_columns(delays: list[float]) -> dict[str, Any]:
     """Percentiles (NULL without a delay) and histogram of delays in seconds."""
     p50, p95 = np.percentile(delays, [50, 95]).tolist() if delays else (None, None)

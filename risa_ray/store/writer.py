@@ -8,12 +8,12 @@ are in the store already are trimmed, and the open window is counted anew from a
 
 from __future__ import annotations
 
+import math
 import random
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -21,74 +21,21 @@ from typing import Any
 from risa_ray.frames import Chunk, from_unix
 from risa_ray.store import rows
 from risa_ray.store.errors import ConflictError, GapError, StoreError
-from risa_ray.store.heartbeats import Heartbeats, Place, number_of
+from risa_ray.store.heartbeats import Heartbeats, Place, number_of, start_of
 from risa_ray.store.paths import ensure_writable
 from risa_ray.store.rows import Faces
-from risa_ray.store.schema import WINDOW_S
-from risa_ray.store.stored import stored_faces
+from risa_ray.store.sessions import Session, SessionInfo
+from risa_ray.store.stored import opened_by, opening_marks, stored_faces
 from risa_ray.store.table import Table
-from risa_ray.store.windows import Window, empty_row, window_of
+from risa_ray.store.windows import Window, empty_row, frames_row
 
 __all__ = ["GapError", "SessionInfo", "StoreError", "Writer"]
 
 _ATTEMPTS = 8
+_MARK_S = 1.0
+"""Live frames without a face are marked so often, that they can be accounted for should everything die at once."""
 _CLOSED_KEPT = 10_000
 """Closed sessions that late calls are still answered for; a camera that is down opens one with every attempt."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
-    """What the writer must know of a session; `started_at` is aware UTC."""
-
-    store_id: str
-    camera_id: str
-    session_id: str
-    live: bool
-    started_at: datetime
-
-    @property
-    def place(self) -> Place:
-        return self.store_id, self.camera_id
-
-
-@dataclass(slots=True)
-class _Session:
-    """A session's durable marks, and what waits above them."""
-
-    info: SessionInfo
-    faces_mark: int
-    frames_mark: int
-    last_seq: int = -1
-    faces: list[Faces] = field(default_factory=list)
-    windows: list[Window] = field(default_factory=list)
-    closing: tuple[str, str] | None = None
-
-    def __post_init__(self) -> None:
-        self.last_seq = self.acknowledged
-
-    @property
-    def acknowledged(self) -> int:
-        return min(self.faces_mark, self.frames_mark)
-
-    @property
-    def closed_windows(self) -> list[Window]:
-        return self.windows if self.closing else self.windows[:-1]
-
-    def window(self, moment: datetime) -> Window:
-        """The window for the next frame; one that is over is never opened again, whatever the clock does."""
-        if not self.windows or not self.windows[-1].takes(moment):
-            self.windows.append(Window(window_of(moment), committed_seq=self.last_seq))
-        return self.windows[-1]
-
-    def sync(self, faces_mark: int, frames_mark: int) -> None:
-        """Trim to the marks in the store: a commit thought failed was not, or another writer has the session."""
-        self.faces_mark = max(self.faces_mark, faces_mark)
-        self.frames_mark = max(self.frames_mark, frames_mark)
-        self.last_seq = max(self.last_seq, self.acknowledged)
-        self.faces = [left for faces in self.faces if (left := faces.after(self.faces_mark)).rows]
-        for window in self.windows:
-            window.trim(self.frames_mark)
-        self.windows = [window for window in self.windows if window.entries]
 
 
 class Writer:
@@ -98,13 +45,16 @@ class Writer:
         data: path or URL of the dataset; created when missing.
         run_id: goes into every row of `frames`.
         clock: Unix seconds.
+        run_began: Unix seconds when the run's process began; no heartbeat speaks for a time before. None: not known.
 
     Raises:
         InputError: the path cannot be written.
         StoreError: a table can be neither opened nor created.
     """
 
-    def __init__(self, data: str, run_id: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, data: str, run_id: str, clock: Callable[[], float] = time.time, run_began: float | None = None
+    ) -> None:
         path = ensure_writable(data)
         rows.warm_up()
         self._run_id = run_id
@@ -112,9 +62,10 @@ class Writer:
         self._observations = Table(path, "observations")
         self._frames = Table(path, "frames")
         self._alerts = Table(path, "alerts")
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, Session] = {}
         self._closed: dict[str, int] = {}
-        self._heartbeats = Heartbeats(run_id, clock)
+        self._heartbeats = Heartbeats(run_id, clock, run_began)
+        self._marked_at = -math.inf
         self.alert_trouble = ""
         """Why the last flush could not store the alerts, which then wait for the next; empty when it could."""
         self._waiting_alerts: list[dict[str, Any]] = []
@@ -135,7 +86,7 @@ class Writer:
         if session is None:
             self._observations.refresh()
             self._frames.refresh()
-            session = _Session(info, self._observations.mark(info.session_id), self._frames.mark(info.session_id))
+            session = Session(info, self._observations.mark(info.session_id), self._frames.mark(info.session_id))
             self._sessions[info.session_id] = session
             self._closed.pop(info.session_id, None)
             if info.live:
@@ -182,7 +133,8 @@ class Writer:
         Args:
             session_id: its reader is dead.
             last_seq: the last frame that the reader is known to have had, -1 if none is known.
-            at: when the frames were taken, aware, where no other frame tells; None is now.
+            at: when the frames were taken, aware, where no other frame tells; None is when the session's first were, as
+                far as is known, else now.
 
         Returns:
             How many frames are now accounted for, as "analysed" and "lost_in_crash".
@@ -201,9 +153,10 @@ class Writer:
             stored = stored_faces(
                 self._observations, info.store_id, session_id, session.last_seq, since=info.started_at
             )
-        moment = session.windows[-1].start if session.windows else at or from_unix(self._clock())
-        if not session.windows and stored:
-            moment = stored[min(stored)][0]
+        if session.windows:
+            moment = session.windows[-1].start
+        else:
+            moment = stored[min(stored)][0] if stored else at or self._opened_at(session.info)
         first = len(session.windows) - 1
         for frame_seq in range(session.last_seq + 1, max(last_seq, session.faces_mark) + 1):
             if frame_seq in stored:
@@ -248,14 +201,14 @@ class Writer:
         It is written when the window is over. Files lie at a time of their own, and get none.
 
         Args:
-            camera_states: camera_id -> (store_id, state); to be told about once a window.
+            camera_states: camera_id -> (store_id, state), of all live cameras; to be told about once a window.
         """
         files = {session.info.place for session in self._sessions.values() if not session.info.live}
-        for camera_id, (store_id, state) in camera_states.items():
-            place = (store_id, camera_id)
-            if place not in files and state != "reading":
-                self._know(place)
-                self._heartbeats.beat(place, state)
+        told = {(store_id, camera_id): state for camera_id, (store_id, state) in camera_states.items()}
+        states = {place: state for place, state in told.items() if place not in files and state != "reading"}
+        for place in states:
+            self._know(place)
+        self._heartbeats.beat(states)
 
     def add_alerts(self, alerts: Iterable[Any]) -> None:
         """Buffer rows of `alerts`: mappings or dataclasses with its columns, `date` excepted."""
@@ -291,13 +244,17 @@ class Writer:
         if not self._heartbeats.knows(place):
             self._heartbeats.know(place, self._frames.mark(self._heartbeats.app_id(place)), since)
 
-    def _delivered(self, session: _Session, first: int) -> None:
+    def _delivered(self, session: Session, first: int) -> None:
         """Frames came in a session's windows from the `first` on."""
         if session.info.live:
             numbers = {number_of(window.start) for window in session.windows[max(0, first) :]}
             self._heartbeats.delivered(session.info.place, numbers)
 
-    def _open(self, session_id: str) -> _Session:
+    def _opened_at(self, info: SessionInfo) -> datetime:
+        opened = opened_by(self._observations, self._run_id, info.place)
+        return opened.until if opened and opened.session_id == info.session_id else from_unix(self._clock())
+
+    def _open(self, session_id: str) -> Session:
         session = self._sessions.get(session_id)
         if session is None:
             raise KeyError(f"session {session_id} is not open here")
@@ -329,12 +286,24 @@ class Writer:
                 self._heartbeats.settle(place, table.mark(self._heartbeats.app_id(place)))
 
     def _commit_faces(self) -> None:
-        # Without faces the mark need not move before a window stands on it.
-        behind = [s for s in self._sessions.values() if s.last_seq > s.faces_mark and (s.faces or s.closed_windows)]
+        ahead = [s for s in self._sessions.values() if s.last_seq > s.faces_mark]
+        needed = [s for s in ahead if s.faces or s.closed_windows]
+        opening = self._opening()
+        behind = needed
+        if needed or abs(self._clock() - self._marked_at) >= _MARK_S:
+            # Without faces the mark of a file need not move before a window stands on it. That of a live session shows
+            # what was analysed, and must not move where nothing would tell of the session.
+            told = [s for s in ahead if s.info.live and (s.frames_mark >= 0 or s in opening)]
+            behind = needed + [s for s in told if s not in needed]
         if behind:
             faces = [face for session in behind for face in session.faces]
             marks = {session.info.session_id: session.last_seq for session in behind}
+            for session in opening:
+                if session.faces_mark < 0:
+                    info = session.info
+                    marks |= opening_marks(self._run_id, info.place, info.session_id, session.opened_at)
             self._observations.commit(rows.observations_table(faces) if faces else None, marks)
+            self._marked_at = self._clock()
             for session in behind:
                 session.faces_mark = session.last_seq
                 session.faces = []
@@ -343,10 +312,20 @@ class Writer:
             for window in session.windows:
                 window.committed(session.last_seq, now)
 
+    def _opening(self) -> list[Session]:
+        """Of each camera the live session that its opening marks are to tell of, since no row of `frames` does: the
+        first, but one that has marks before all others."""
+        found: dict[Place, Session] = {}
+        new = [s for s in self._sessions.values() if s.info.live and s.frames_mark < 0 <= max(s.last_seq, s.faces_mark)]
+        for session in sorted(new, key=lambda s: s.faces_mark < 0):
+            found.setdefault(session.info.place, session)
+        return list(found.values())
+
     def _commit_frames(self, last: bool) -> None:
         done = [(session, session.closed_windows) for session in self._sessions.values() if session.closed_windows]
         table = [self._window_row(session, window) for session, windows in done for window in windows]
-        beats = list(self._heartbeats.due(last))
+        connected = {s.info.place for s in self._sessions.values() if not s.closing}
+        beats = list(self._heartbeats.due(last, connected))
         table += [self._beat_row(*beat) for beat in beats]
         if not table:
             return
@@ -375,25 +354,12 @@ class Writer:
         self._alerts_mark += 1
         self._waiting_alerts = self._waiting_alerts[self._alerts_tried :]
 
-    def _window_row(self, session: _Session, window: Window) -> dict[str, Any]:
+    def _window_row(self, session: Session, window: Window) -> dict[str, Any]:
         state, note = "live" if session.info.live else "reading", ""
         if session.closing and window is session.windows[-1]:
             state, note = session.closing
-        row = self._frames_row(session.info.store_id, session.info.camera_id, window.start) | window.row()
+        row = frames_row(self._run_id, session.info.place, window.start) | window.row()
         return row | {"session_id": session.info.session_id, "state": state, "note": note}
 
     def _beat_row(self, place: Place, number: int, state: str) -> dict[str, Any]:
-        row = self._frames_row(*place, from_unix(number * WINDOW_S))
-        return row | empty_row() | {"state": state}
-
-    def _frames_row(self, store_id: str, camera_id: str, start: datetime) -> dict[str, Any]:
-        return {
-            "date": start.date(),
-            "store_id": store_id,
-            "camera_id": camera_id,
-            "session_id": None,
-            "run_id": self._run_id,
-            "window_start": start,
-            "window_s": float(WINDOW_S),
-            "note": "",
-        }
+        return frames_row(self._run_id, place, start_of(number)) | empty_row() | {"state": state}

@@ -58,13 +58,13 @@ class CommitterStatus:
         return sum(n for outcomes in self.outcomes.values() for what, n in outcomes.items() if what != "analysed")
 
 
-def _writer(data: str, run_id: str) -> Writer:
+def _writer(data: str, run_id: str, run_began: float | None) -> Writer:
     """A writer; a process that was restarted waits for the store, since Ray gives up an actor that cannot start."""
     restarted = ray.is_initialized() and ray.get_runtime_context().was_current_actor_reconstructed
     told = ""
     while True:
         try:
-            return Writer(data, run_id)
+            return Writer(data, run_id, run_began=run_began)
         except (InputError, StoreError) as error:
             if not restarted:
                 raise
@@ -81,9 +81,9 @@ class CommitterActor:
     frames when too much waits, and the next flush tries again.
     """
 
-    def __init__(self, config: ChainConfig, run_id: str) -> None:
+    def __init__(self, config: ChainConfig, run_id: str, run_began: float | None = None) -> None:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-        self._writer = _writer(config.data, run_id)
+        self._writer = _writer(config.data, run_id, run_began)
         self._rolling = Rolling(config)
         self._rules = Rules(config)
         self._alerts: deque[Alert] = deque(maxlen=1000)

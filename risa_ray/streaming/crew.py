@@ -103,7 +103,7 @@ class Crew:
         # Ray would keep an event of every call, 100,000 of them: 0.1 GB at the head that nobody looks at.
         self.committer: Any = committers.options(
             num_cpus=0, max_restarts=-1, max_concurrency=8, scheduling_strategy=here, enable_task_events=False
-        ).remote(config, run_id)  # fmt: skip
+        ).remote(config, run_id, time.time())  # fmt: skip
         self._config = config
         self._seen_alerts = 0
         self._committer_poll: Polled[CommitterStatus] = Polled(lambda: self.committer.status.remote(self._seen_alerts))

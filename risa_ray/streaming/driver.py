@@ -204,7 +204,7 @@ def _supervise(
     watch: Watch,
 ) -> None:
     """Until every reader has ended."""
-    deadline, next_beat = None, time.monotonic() + HEARTBEAT_S
+    deadline, next_beat = None, time.monotonic()
     edited, try_at = None, 0.0
     while crew.busy:
         if stop.is_set() and deadline is None:

@@ -173,3 +173,82 @@ def test_a_clock_that_was_ahead_for_a_moment_stops_no_heartbeat(
     writer.flush()
     live(writer, clock, "bbb")
     assert [start for start, state, _ in told(tools, tmp_path) if state == "backing_off"] == [10]
+
+
+def test_a_camera_that_is_added_later_has_no_row_before(
+    writer: Writer, clock: Clock, tmp_path: Path, tools: Any
+) -> None:
+    clock.now += 3600
+    live(writer, clock, "ll")
+    clock.now += 10
+    writer.flush()
+    assert [start for start, _, _ in told(tools, tmp_path)] == [3600, 3610]
+
+
+def test_a_camera_that_was_removed_for_a_while_has_no_row_of_that_time(
+    writer: Writer, clock: Clock, tmp_path: Path, tools: Any
+) -> None:
+    live(writer, clock, "bb")
+    for _ in range(5):
+        clock.now += 10
+        writer.heartbeat({"cam2": ("007", "live")})
+        writer.flush()
+    live(writer, clock, "bb")
+    clock.now += 10
+    writer.flush()
+    assert [start for start, _, _ in told(tools, tmp_path)] == [0, 10, 70, 80]
+
+
+def test_a_resumed_run_says_nothing_of_the_time_that_it_was_down(
+    writer: Writer, clock: Clock, tmp_path: Path, tools: Any
+) -> None:
+    live(writer, clock, "bb")
+    clock.now += 3595
+    began = clock.now
+    resumed = Writer(str(tmp_path), "run1", clock, began)
+    clock.now += 15
+    live(resumed, clock, "l")
+    clock.now += 5
+    resumed.flush()
+    assert [start for start, _, _ in told(tools, tmp_path)] == [0, 3610, 3620, 3630]
+
+
+def test_a_writer_started_again_speaks_for_the_time_of_its_predecessor(
+    clock: Clock, tmp_path: Path, tools: Any
+) -> None:
+    began = clock.now
+    live(Writer(str(tmp_path), "run1", clock, began), clock, "bb")
+    clock.now += 20
+    again = Writer(str(tmp_path), "run1", clock, began)
+    live(again, clock, "b")
+    clock.now += 5
+    again.flush()
+    assert [start for start, _, _ in told(tools, tmp_path)] == [0, 10, 20, 30, 40]
+
+
+def test_frames_that_an_analyzer_kept_for_long_leave_no_second_row(
+    writer: Writer, clock: Clock, tmp_path: Path, tools: Any
+) -> None:
+    writer.open_session(tools.session(live=True))
+    live(writer, clock, "llllllll", {0: tools.chunk(0, 29)})
+    writer.add(tools.chunk(30, 169))
+    writer.flush()
+    live(writer, clock, "s")
+    windows = [(-10, "live", 10), *((10 * n, "live", 20) for n in range(7))]
+    assert told(tools, tmp_path) == windows
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_live_camera_whose_frames_never_come_is_told_in_the_end(
+    writer: Writer, clock: Clock, tmp_path: Path, tools: Any, restart: bool
+) -> None:
+    """In order: the windows in which it was stalled wait for the one before, and a new writer leaves none out."""
+    writer.open_session(tools.session(live=True))
+    live(writer, clock, "llssssssss", {0: tools.chunk(0, 29)})
+    again = Writer(str(tmp_path), "run1", clock) if restart else writer
+    again.open_session(tools.session(live=True))
+    live(again, clock, "ss")
+    again.close_session("s1", "broken")
+    clock.now += 5
+    again.flush()
+    assert [start for start, _, _ in told(tools, tmp_path) if start > 0] == [10 * n for n in range(1, 12)]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from risa_ray.errors import InputError
 from risa_ray.store.errors import StoreError
 from risa_ray.store.process import ProcessId
 from risa_ray.store.runs import RunSource, amend, complete, release, renew, start_run
+from risa_ray.store.table import Table
 
 AT = datetime(2026, 11, 22, 10, 0, 0, 123456, tzinfo=UTC)
 FILE = RunSource("007", "film.mp4 12345 678", False, AT)
@@ -181,3 +183,25 @@ def test_an_edit_to_what_another_live_run_does_is_refused(tmp_path: Path) -> Non
         amend(run, {"a": OTHER}, "m", clock=at(1001))
     renew(run, clock=at(1002))
     renew(other, clock=at(1002))
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_an_edit_whose_commit_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool) -> None:
+    run = start_run(str(tmp_path), {"a": FILE}, "m", clock=at(1000))
+    commit = Table.commit
+
+    def failing(*args: Any) -> None:
+        if durable:
+            commit(*args)
+        raise StoreError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "commit", failing)
+        if durable:
+            run = amend(run, {"a": FILE, "b": OTHER}, "m", clock=at(1001))
+        else:
+            with pytest.raises(StoreError, match="no answer"):
+                amend(run, {"a": FILE, "b": OTHER}, "m", clock=at(1001))
+    renew(run, clock=at(1002))
+    complete(run, clock=at(1003))
+    assert set(run.sessions) == ({"a", "b"} if durable else {"a"})
