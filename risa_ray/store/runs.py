@@ -173,13 +173,16 @@ def amend(
     raise StoreError(f"{redact(table.path)}: too many writers at once; try again")
 
 
-def renew(run: RunRecord, clock: Callable[[], float] = time.time) -> None:
+def renew(run: RunRecord, clock: Callable[[], float] = time.time, table: Table | None = None) -> None:
     """Extend the lease; call it at least every third of `lease_s`.
+
+    Args:
+        table: `runs`, where it is at hand: to open a table anew starts a dozen threads of Delta's.
 
     Raises:
         StoreError: the record cannot be written, or another process has resumed the run meanwhile.
     """
-    _change(run, None, {run.run_id: _lease_end(clock(), run.lease_s)})
+    _change(run, None, {run.run_id: _lease_end(clock(), run.lease_s)}, table)
 
 
 def complete(run: RunRecord, state: str = "complete", clock: Callable[[], float] = time.time) -> None:
@@ -206,8 +209,8 @@ def run_key(sources: Mapping[str, RunSource], settings_key: str) -> str:
     return hashlib.blake2b(json.dumps(work).encode(), digest_size=8).hexdigest()
 
 
-def _change(run: RunRecord, event: pa.Table | None, marks: dict[str, int]) -> None:
-    table = Table(run.data, "runs")
+def _change(run: RunRecord, event: pa.Table | None, marks: dict[str, int], table: Table | None = None) -> None:
+    table = table or Table(run.data, "runs")
     for _ in range(ATTEMPTS):
         table.refresh()
         _require_held(table, run)

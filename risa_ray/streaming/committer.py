@@ -79,6 +79,9 @@ class CommitterActor:
 
     A failed commit (a full disk, say) loses nothing: the rows stay, nothing is acknowledged, readers stop taking
     frames when too much waits, and the next flush tries again.
+
+    Args:
+        run_began: Unix seconds; before it nobody looked at the cameras, see `Writer`.
     """
 
     def __init__(self, config: ChainConfig, run_id: str, run_began: float | None = None) -> None:

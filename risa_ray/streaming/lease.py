@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from risa_ray.store import runs
 from risa_ray.store.errors import StoreError
+from risa_ray.store.table import Table
 
 log = logging.getLogger("risa")
 
@@ -46,12 +47,15 @@ class Lease:
         self._over.set()
 
     def _renew_forever(self) -> None:
+        table: Table | None = None
         while not self._over.wait(_RENEW_S):
             with self._lock:
                 if self._over.is_set():
                     return
                 try:
-                    runs.renew(self.run)
+                    table = table or Table(self.run.data, "runs")
+                    runs.renew(self.run, table=table)
                 except StoreError as error:
+                    table = None
                     # The run goes on: should another take it up meanwhile, the marks keep the rows exactly once.
                     log.warning("%s", error)
