@@ -64,10 +64,17 @@ class FrameBuffer:
                     self._frames -= 1
                     return
 
-    def take(self, max_frames: int, timeout_s: float) -> list[Frame | Outcome]:
-        """The next contiguous run with at most `max_frames` frames; empty when none came in time or all is done."""
+    def take(self, max_frames: int, timeout_s: float, newest: bool = False) -> list[Frame | Outcome]:
+        """The next contiguous run with at most `max_frames` frames; empty when none came in time or all is done.
+
+        Args:
+            newest: all frames but the newest that waits are dropped as `overrun`: the others would be stale when their
+                turn comes.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or bool(self._items), timeout_s)
+            while newest and self._frames > 1:
+                self._drop_oldest()
             run: list[Frame | Outcome] = []
             frames = 0
             oldest = self._clock() - self._max_staleness_s

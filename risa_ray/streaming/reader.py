@@ -217,7 +217,7 @@ class ReaderActor:
                 decoding.give_up("the store is behind; connecting again once it is not")
             if not sender.has_room:
                 continue
-            run = buffer.take(sender.run_length, timeout_s=0.01 if sender.busy else 0.2)
+            run = buffer.take(sender.run_length, 0.01 if sender.busy else 0.2, newest=sender.crowded)
             if run:
                 self._note = ""
                 sender.send(run)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -41,6 +41,7 @@ class _InFlight:
 
     run: Sequence[Frame | Outcome]
     answer: Any
+    sent_at: float = field(default_factory=time.monotonic)
 
 
 class Sender:
@@ -86,6 +87,7 @@ class Sender:
         self._again_at = 0.0
         self._alone = False
         self._ask_at = 0.0
+        self._answer_s = 0.0
         self._lock = threading.Lock()
         self._following: tuple[Any, bool] | None = None
 
@@ -97,10 +99,15 @@ class Sender:
     @property
     def has_room(self) -> bool:
         """Whether another run may be sent."""
-        fits = _IN_FLIGHT if self._bytes_in_flight >= _IN_FLIGHT * self._frame_bytes else 1
+        fits = _IN_FLIGHT if self._bytes_in_flight >= _IN_FLIGHT * self._frame_bytes and not self.crowded else 1
         waiting = sum(len(c.outcomes) for c in self._unacknowledged)
         moving = self._following is not None
         return len(self._in_flight) < fits and waiting < _UNACKNOWLEDGED_OUTCOMES and not moving
+
+    @property
+    def crowded(self) -> bool:
+        """Whether answers take so long that a frame sent behind another would be stale when its turn comes."""
+        return self._max_age_s is not None and self._answer_s > self._max_age_s / 2
 
     @property
     def run_length(self) -> int:
@@ -186,6 +193,8 @@ class Sender:
             self._recover(error)
             return
         self._alone = False
+        # A single slow answer says little: half of each new one counts.
+        self._answer_s = (self._answer_s + time.monotonic() - self._in_flight[0].sent_at) / 2
         self._in_flight.popleft()
         self._commit(chunk)
 
@@ -210,7 +219,7 @@ class Sender:
     def _send_again(self) -> None:
         for flight in self._in_flight:
             if flight.answer is None:
-                flight.answer = self._analyze(flight.run)
+                flight.answer, flight.sent_at = self._analyze(flight.run), time.monotonic()
                 self._fresh = False
 
     def _change_analyzer(self) -> None:

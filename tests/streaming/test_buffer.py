@@ -95,6 +95,13 @@ def test_freshest_drops_the_oldest_as_overrun() -> None:
     assert (first.pts, first.captured_at, first.arrived_at) == (0, datetime(2026, 1, 1, tzinfo=UTC), 1e9)
 
 
+def test_the_newest_alone_is_taken_where_others_would_be_stale() -> None:
+    buffer = FrameBuffer("freshest", 3, 1e12)
+    for seq in range(3):
+        buffer.put(frame(seq))
+    assert words(buffer.take(1, 0, newest=True)) == [(0, "overrun"), (1, "overrun"), (2, "frame")]
+
+
 def test_freshest_drops_the_stale_by_the_arrival_clock() -> None:
     clock = Clock()
     buffer = FrameBuffer("freshest", 3, 0.5, clock)
