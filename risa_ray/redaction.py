@@ -14,8 +14,8 @@ _HARMLESS = re.compile(
     r"=[A-Za-z0-9._-]{0,16}",
     re.IGNORECASE,
 )
-_IN_PATH = re.compile(r"(://[^/?#]*/(?:[^?#]*?/)?)[^/?#:]+:[^/?#]*")
-"""A part of the path of the form `user:password`."""
+_IN_PATH = re.compile(r"(://[^/?#\s]*/(?:[^?#\s]*?/)?)[^/?#:\s]+:[^/?#\s]+")
+"""A part of the path of the form `user:password`; what follows a colon and a space is a message about the address."""
 _QUERY = re.compile(r"(://[^?#]*[?#])(.+)", re.DOTALL)
 
 

@@ -492,3 +492,8 @@ def test_a_password_in_the_path_is_hidden(path: str) -> None:
     shown = redact(f"rtsp://10.0.0.5:554{path}")
     assert SECRET not in shown
     assert shown.startswith("rtsp://10.0.0.5:554/")
+
+
+def test_a_message_about_an_address_is_not_hidden() -> None:
+    told = "rtsp://10.0.0.5:554/live: access refused; check user and password"
+    assert redact(told) == told

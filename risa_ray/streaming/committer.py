@@ -60,7 +60,8 @@ class CommitterStatus:
 
 def _writer(data: str, run_id: str, run_began: float | None) -> Writer:
     """A writer; a process that was restarted waits for the store, since Ray gives up an actor that cannot start."""
-    restarted = ray.is_initialized() and ray.get_runtime_context().was_current_actor_reconstructed
+    context = ray.get_runtime_context() if ray.is_initialized() else None
+    restarted = context is not None and context.get_actor_id() and context.was_current_actor_reconstructed
     told = ""
     while True:
         try:

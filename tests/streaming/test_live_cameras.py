@@ -152,7 +152,7 @@ def test_cameras_come_and_go_and_hold_up_no_other(servers: dict[str, Server], tm
     assert set(script.states["steady"]) <= {"connecting", "live", "stopped"}
     assert {"stalled", "backing_off", "live"} <= set(script.states["shaky"])
     assert "live" not in script.states["locked"] + script.states["nowhere"]
-    assert any("access refused" in note for note in script.notes["locked"])
+    assert any("access refused" in note for note in script.notes["locked"]), script.notes
     assert any("unknown host" in note for note in script.notes["nowhere"])
     assert report.readers["shaky"].connections >= 3
 
