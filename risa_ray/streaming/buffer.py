@@ -36,6 +36,7 @@ class FrameBuffer:
         self._items: deque[Frame | Outcome] = deque()
         self._frames = 0
         self._closed = False
+        self._woken = False
         self._changed = threading.Condition()
 
     def put(self, frame: Frame | Outcome) -> bool:
@@ -72,7 +73,8 @@ class FrameBuffer:
                 turn comes.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or bool(self._items), timeout_s)
+            self._changed.wait_for(lambda: self._closed or self._woken or bool(self._items), timeout_s)
+            self._woken = False
             while newest and self._frames > 1:
                 self._drop_oldest()
             run: list[Frame | Outcome] = []
@@ -89,6 +91,18 @@ class FrameBuffer:
                 run.append(item)
             self._changed.notify_all()
             return run
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until `wake`, or for so long, whatever waits to be taken."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._woken, timeout_s)
+            self._woken = False
+
+    def wake(self) -> None:
+        """Whoever waits to take, or for this, has something else to do."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
 
     def close(self) -> None:
         """No more frames; those that wait can still be taken."""

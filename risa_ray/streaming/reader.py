@@ -31,6 +31,9 @@ _WAITING_FRAMES = {"every_frame": 8, "freshest": 2}
 """Decoded frames that may wait. A live picture that waits ages: two suffice to keep the analyzer busy."""
 
 
+_TICK_S = 0.2
+"""How often a camera that is silent, a dead analyzer and the store's acknowledgements are looked after."""
+
 _WAITING_OUTCOMES = 20_000
 """Dropped frames that may wait beside those of the sender while the store cannot be written: an hour of them."""
 
@@ -184,7 +187,15 @@ class ReaderActor:
         decoding = Decoding(source, self._camera, session, -1 if mark is None else mark, buffer, self._lifecycle)
         with self._changing:
             self._sender = sender = Sender(
-                self._store_id, self._camera, session, policy, self._analyzer, committer, self._bytes_in_flight, mark
+                self._store_id,
+                self._camera,
+                session,
+                policy,
+                self._analyzer,
+                committer,
+                self._bytes_in_flight,
+                mark,
+                buffer.wake,
             )
         self._before = self.status()
         self._session, self._decoding = session, decoding
@@ -209,18 +220,17 @@ class ReaderActor:
         return ending
 
     def _pump(self, buffer: FrameBuffer, decoding: Decoding, sender: Sender) -> None:
-        while True:
-            sender.settle(block=not sender.has_room)
+        while not buffer.exhausted:
+            sender.settle()
             if self._lifecycle.lost:
                 decoding.give_up(f"no picture for {2 * self._camera.stall_timeout_s:g} s; connecting again")
             if buffer.waiting > _WAITING_OUTCOMES:
                 decoding.give_up("the store is behind; connecting again once it is not")
             if not sender.has_room:
-                continue
-            run = buffer.take(sender.run_length, 0.01 if sender.busy else 0.2, newest=sender.crowded)
-            if run:
+                buffer.wait(_TICK_S)
+            elif run := buffer.take(sender.run_length, _TICK_S, newest=sender.crowded):
                 self._note = ""
                 sender.send(run)
-            elif buffer.exhausted:
-                break
-        sender.drain()
+        while sender.busy:
+            buffer.wait(_TICK_S)
+            sender.settle()

@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +41,7 @@ class _InFlight:
     """`answer` is None for a run that is to be sent again."""
 
     run: Sequence[Frame | Outcome]
-    answer: Any
+    answer: Future[Chunk] | None
     sent_at: float = field(default_factory=time.monotonic)
 
 
@@ -56,6 +57,7 @@ class Sender:
         bytes_in_flight: frames under way may take so much of the object store.
         mark: what the store has of the session; None opens the session with the first frame, so that a camera that
             cannot be reached leaves no sessions behind.
+        on_answer: called, from a thread, when there is something to `settle`.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Sender:
         committer: Any,
         bytes_in_flight: int,
         mark: int | None,
+        on_answer: Callable[[], None],
     ) -> None:
         self._store_id = store_id
         self._camera = camera
@@ -79,7 +82,8 @@ class Sender:
         self._bytes_in_flight = bytes_in_flight
         self._in_flight: deque[_InFlight] = deque()
         self._unacknowledged: deque[Chunk] = deque()
-        self._adds: deque[Any] = deque()
+        self._adds: deque[Future[int]] = deque()
+        self._on_answer = on_answer
         self._opened = mark is not None
         self._acknowledged = -1 if mark is None else mark
         self._fresh = True
@@ -136,28 +140,16 @@ class Sender:
         with self._lock:
             waited_for = self._following is None or not self._following[1]
             self._following = analyzer, abandon or not waited_for
+        self._on_answer()
 
-    def settle(self, *, block: bool) -> None:
-        """Pass finished analyses on to the committer, in order; with `block`, wait a moment for one."""
+    def settle(self) -> None:
+        """Pass finished analyses on to the committer, in order, and send again what has to be. Waits for nothing."""
         self._change_analyzer()
-        if not self._in_flight:
-            if block:
-                time.sleep(0.05)  # the store is behind
-        elif self._in_flight[0].answer is None:
-            if time.monotonic() >= self._again_at:
-                self._send_again()
-            elif block:
-                time.sleep(0.05)
-        else:
-            ready, _ = ray.wait([self._in_flight[0].answer], timeout=0.2 if block else 0)
-            if ready:
-                self._pass_on()
+        while self._in_flight and (answer := self._in_flight[0].answer) is not None and answer.done():
+            self._pass_on(answer)
+        if self._in_flight and self._in_flight[0].answer is None and time.monotonic() >= self._again_at:
+            self._send_again()
         self._collect_acknowledgements()
-
-    def drain(self) -> None:
-        """Wait until everything sent is analysed and handed to the committer."""
-        while self._in_flight:
-            self.settle(block=True)
 
     def finish(self, state: str, note: str) -> None:
         """Close the session and wait until the store has all of it."""
@@ -167,8 +159,9 @@ class Sender:
         last = self._unacknowledged[-1].last_seq if self._unacknowledged else self._acknowledged
         while True:
             try:
-                ray.get(list(self._adds))
-                self._adds.clear()
+                while self._adds:
+                    self._adds[0].result()
+                    self._adds.popleft()
                 ray.get(self._committer.close_session.remote(self._session.session_id, state, note))
                 self._committer.flush.remote()  # nothing more will come that would be worth waiting for
                 while ray.get(self._committer.acknowledged.remote(self._session.session_id)) < last:
@@ -181,14 +174,16 @@ class Sender:
         self._acknowledge(patiently(lambda: self._committer.open_session.remote(self._session)))
         self._opened = True
 
-    def _analyze(self, run: Sequence[Frame | Outcome]) -> Any:
-        return self._analyzer.analyze.remote(
+    def _analyze(self, run: Sequence[Frame | Outcome]) -> Future[Chunk]:
+        answer: Future[Chunk] = self._analyzer.analyze.remote(
             self._store_id, self._camera, self._session.session_id, run, self._fresh, self._max_age_s
-        )
+        ).future()
+        answer.add_done_callback(lambda _: self._on_answer())
+        return answer
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, answer: Future[Chunk]) -> None:
         try:
-            chunk: Chunk = ray.get(self._in_flight[0].answer)
+            chunk = answer.result()
         except RayError as error:
             self._recover(error)
             return
@@ -200,7 +195,7 @@ class Sender:
 
     def _commit(self, chunk: Chunk) -> None:
         self._unacknowledged.append(chunk)
-        self._adds.append(self._committer.add.remote(chunk))
+        self._adds.append(self._committer.add.remote(chunk).future())
 
     def _recover(self, error: RayError) -> None:
         """Send again everything without an answer, as a new tracker epoch."""
@@ -240,13 +235,10 @@ class Sender:
         if self._unacknowledged and not self._adds and time.monotonic() >= self._ask_at:
             # Every answer came while the store was in trouble, and nothing more may be sent before there is one.
             self._ask_at = time.monotonic() + _ASK_EVERY_S
-            self._adds.append(self._committer.acknowledged.remote(self._session.session_id))
-        while self._adds:
-            ready, _ = ray.wait([self._adds[0]], timeout=0)
-            if not ready:
-                break
+            self._adds.append(self._committer.acknowledged.remote(self._session.session_id).future())
+        while self._adds and self._adds[0].done():
             try:
-                self._acknowledge(ray.get(self._adds.popleft()))
+                self._acknowledge(self._adds.popleft().result())
             except RayError as error:
                 self._resend(error)
                 break
@@ -268,4 +260,4 @@ class Sender:
         self._adds.clear()
         self._open()
         for chunk in self._unacknowledged:
-            self._adds.append(self._committer.add.remote(chunk))
+            self._adds.append(self._committer.add.remote(chunk).future())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import fill, remount
 
 from risa_ray.analytics import open_dataset
 from risa_ray.store.errors import StoreError
@@ -19,32 +17,6 @@ from risa_ray.store.verify import verify
 from risa_ray.store.writer import Writer
 
 FRAMES = 2000
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)], check=False, capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"no disk of its own can be mounted here: {mounted.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
-
-
-def fill(disk: Path, leave: int) -> None:
-    """Write until the disk is full, and free some bytes again, in which a file begins but does not end."""
-    with (disk / "filler").open("wb", buffering=0) as file:
-        with suppress(OSError):
-            while True:
-                file.write(b"x" * 4096)
-        file.truncate(file.tell() - leave)
-
-
-def remount(disk: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
 
 
 def on_disk(data: Path) -> set[Path]:

@@ -7,17 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clock import Clock
 
 from risa_ray.frames import Chunk
 from risa_ray.store.writer import Writer
-
-
-class Clock:
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

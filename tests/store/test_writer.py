@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from clock import Clock
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -38,17 +39,9 @@ ALERT = {
 }  # fmt: skip
 
 
-class Clock:
-    def __init__(self, now: float = 1_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000_000.0)
 
 
 @pytest.fixture
@@ -379,7 +372,7 @@ def run_session(data: Path, tools: Any, steps: list[tuple[int, bool]], crashes: 
     """Send a session in pieces as a reader does: unacknowledged frames again after each crash of the writer."""
     fuses = iter(crashes)
     while True:
-        writer = Writer(str(data), "run1", Clock())
+        writer = Writer(str(data), "run1", Clock(1_000_000.0))
         fuse = {"steps": next(fuses, 0)}
         for name in ("_observations", "_frames"):
             setattr(writer, name, CrashingTable(getattr(writer, name), fuse))

@@ -8,6 +8,7 @@ from queue import Queue
 
 import numpy as np
 import pytest
+from clock import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,16 +18,6 @@ from risa_ray.streaming.buffer import FrameBuffer
 
 PICTURE = np.zeros((1, 1, 3), np.uint8)
 LONG = 60.0  # a time-out that ends the test instead of the wait, and is never used up by one that passes
-
-
-class Clock:
-    """Unix seconds that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1e9
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def frame(seq: int, arrived_at: float = 1e9) -> Frame:
@@ -77,7 +68,7 @@ def test_every_frame_really_blocks_until_one_is_taken() -> None:
 
 
 def test_every_frame_knows_no_staleness() -> None:
-    clock = Clock()
+    clock = Clock(1e9)
     buffer = FrameBuffer("every_frame", 2, 0.1, clock)
     buffer.put(frame(0))
     clock.now += 3600
@@ -85,7 +76,7 @@ def test_every_frame_knows_no_staleness() -> None:
 
 
 def test_freshest_drops_the_oldest_as_overrun() -> None:
-    buffer = FrameBuffer("freshest", 2, 10, Clock())
+    buffer = FrameBuffer("freshest", 2, 10, Clock(1e9))
     for seq in range(5):
         assert buffer.put(frame(seq))
     run = buffer.take(9, 0)
@@ -103,7 +94,7 @@ def test_the_newest_alone_is_taken_where_others_would_be_stale() -> None:
 
 
 def test_freshest_drops_the_stale_by_the_arrival_clock() -> None:
-    clock = Clock()
+    clock = Clock(1e9)
     buffer = FrameBuffer("freshest", 3, 0.5, clock)
     buffer.put(frame(0, clock.now))
     buffer.put(frame(1, clock.now + 0.5))
@@ -113,7 +104,7 @@ def test_freshest_drops_the_stale_by_the_arrival_clock() -> None:
 
 
 def test_stale_frames_do_not_use_up_the_run() -> None:
-    clock = Clock()
+    clock = Clock(1e9)
     buffer = FrameBuffer("freshest", 3, 0.5, clock)
     for seq, age in enumerate([2.0, 2.0, 0.0]):
         buffer.put(frame(seq, clock.now - age))
@@ -133,9 +124,21 @@ def test_a_waiting_taker_gets_the_frame_that_comes() -> None:
     assert words(answer.get(timeout=LONG)) == [(0, "frame")]
 
 
+def test_a_waiting_taker_is_woken_for_something_else() -> None:
+    buffer = FrameBuffer("freshest", 2, LONG)
+    buffer.wake()
+    assert buffer.take(4, LONG) == []
+    buffer.wake()
+    buffer.wait(LONG)
+    answer: Queue[list[Frame | Outcome]] = Queue()
+    threading.Thread(target=lambda: answer.put(buffer.take(4, LONG)), daemon=True).start()
+    buffer.wake()
+    assert answer.get(timeout=LONG) == []
+
+
 @pytest.mark.parametrize("policy", ["every_frame", "freshest"])
 def test_what_waits_at_the_close_can_still_be_taken(policy: Policy) -> None:
-    buffer = FrameBuffer(policy, 2, 10, Clock())
+    buffer = FrameBuffer(policy, 2, 10, Clock(1e9))
     buffer.put(frame(0))
     buffer.put(frame(1))
     buffer.close()
@@ -169,7 +172,7 @@ def test_closing_frees_whoever_waits() -> None:
 def test_runs_are_contiguous_and_account_for_every_frame(
     policy: Policy, capacity: int, steps: list[str | int | float]
 ) -> None:
-    clock = Clock()
+    clock = Clock(1e9)
     buffer = FrameBuffer(policy, capacity, 0.5, clock)
     taken: list[Frame | Outcome] = []
     accepted = waiting = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from clock import Clock
 
 from risa_ray.streaming.lifecycle import (
     CAMERA_STATES,
@@ -16,16 +17,9 @@ from risa_ray.streaming.lifecycle import (
 )  # fmt: skip
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture

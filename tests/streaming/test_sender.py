@@ -67,7 +67,7 @@ def actor(cluster: Any) -> Callable[..., Any]:
 
 def sender(analyzer: Any, store: Any) -> Sender:
     session = SessionInfo("berlin", CAMERA.id, "s1", True, START)
-    return Sender("berlin", CAMERA, session, "freshest", analyzer, store, 10**9, -1)
+    return Sender("berlin", CAMERA, session, "freshest", analyzer, store, 10**9, -1, lambda: None)
 
 
 def frame(seq: int) -> Frame:
@@ -78,6 +78,7 @@ def until(done: Callable[[], bool], step: Callable[[], object]) -> None:
     deadline = time.monotonic() + 60
     while not done():
         assert time.monotonic() < deadline
+        time.sleep(0.01)
         step()
 
 
@@ -88,12 +89,12 @@ def test_after_a_long_outage_of_the_store_it_goes_on(
     store = actor(Store)
     sending = sender(actor(Sees), store)
     for seq in range(5):
-        until(lambda: sending.has_room, lambda: sending.settle(block=True))
+        until(lambda: sending.has_room, sending.settle)
         sending.send([frame(seq)])
-    until(lambda: not sending.busy, lambda: sending.settle(block=True))
+    until(lambda: not sending.busy, sending.settle)
     assert not sending.has_room, "as much as may wait does"
     ray.get(store.recover.remote())
-    until(lambda: sending.has_room, lambda: sending.settle(block=True))
+    until(lambda: sending.has_room, sending.settle)
 
 
 def test_a_camera_moves_also_from_an_analyzer_that_is_dead_for_good(actor: Callable[..., Any]) -> None:
@@ -102,7 +103,7 @@ def test_a_camera_moves_also_from_an_analyzer_that_is_dead_for_good(actor: Calla
     sending.send([frame(0)])
     sending.use(new, abandon=False)
     ray.kill(old)
-    until(lambda: not sending.busy, lambda: sending.settle(block=True))
+    until(lambda: not sending.busy, sending.settle)
     assert ray.get(new.count.remote()) == 1
 
 
@@ -112,7 +113,7 @@ def test_a_camera_that_moves_waits_for_what_was_sent(actor: Callable[..., Any]) 
     sending.send([frame(0)])
     sending.use(new, abandon=False)
     assert not sending.has_room
-    until(lambda: sending.has_room, lambda: sending.settle(block=True))
+    until(lambda: sending.has_room, sending.settle)
     sending.send([frame(1)])
-    until(lambda: not sending.busy, lambda: sending.settle(block=True))
+    until(lambda: not sending.busy, sending.settle)
     assert (ray.get(old.count.remote()), ray.get(new.count.remote())) == (1, 1)
