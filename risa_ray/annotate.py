@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -48,7 +49,7 @@ def annotate_file(
         InputError: the file, the output or the camera is wrong, or the output cannot be written.
     """
     still = file.suffix.lower() in PICTURE_SUFFIXES
-    if file.is_dir():
+    if os.path.isdir(file):  # Path.is_dir raises where a name is too long
         raise InputError(f"{file}: is a folder; annotate takes one video or one picture, give a file in it")
     check_output(out, (".jpg", ".jpeg", ".png") if still else (".mp4",), file)
     camera = _camera(file, settings, config, camera_id)

@@ -23,6 +23,7 @@ from risa_ray.streaming.cluster import connect, stop_on_signals
 from risa_ray.streaming.driver import stream
 from risa_ray.streaming.preflight import preflight
 from risa_ray.streaming.show import RunView
+from risa_ray.streaming.shown import Shown
 from risa_ray.vision.draw import draw_faces, draw_zones
 from risa_ray.vision.expressions import EXPRESSIONS
 
@@ -87,7 +88,7 @@ def run_demo(data: str | None, seconds: float, out: Path | None, events: str | N
     connect(show_worker_logs=False)
     stop = stop_on_signals()
     with RunView(console, events, [INVENTED], seconds) as view:
-        report = stream(config, sources, stop=stop, on_snapshot=view)
+        report = stream(config, sources, stop=stop, on_snapshot=Shown(view))
     connection = open_dataset(config.data, raw=True)
     for title, sql in _SUMMARIES:
         console.print(f"\n{title}", style="bold", highlight=False)

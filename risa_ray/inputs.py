@@ -121,9 +121,9 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        if path.is_file():
+        if os.path.isfile(path):  # Path.is_file raises where a name is too long
             found.append(path)
-        elif path.is_dir():
+        elif os.path.isdir(path):
             inside = _search(path)
             if not inside:
                 raise InputError(f"{path}: no video and no picture in this folder; give files or another folder")

@@ -25,6 +25,9 @@ def redact(source: str) -> str:
     In doubt it hides too much: a password may hold unescaped '/', '?', '#' or '@', so whatever follows a user and a
     colon is hidden up to the last '@'. Some cameras take user and password in the path (`/user=..._password=...`), and
     any name in a query: from the first parameter that is not known to be harmless, all is hidden to the end.
+
+    Only for addresses and for texts of others: of our own message about an address, which shows it redacted, the reason
+    would be taken for a part of the query and hidden.
     """
     shown = re.sub(r"://[^/?#]*:.*@", "://***@", source, flags=re.DOTALL)
     shown = re.sub(r"://[^/?#]*@", "://***@", shown)

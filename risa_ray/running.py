@@ -29,9 +29,10 @@ def run_stream(
     """
     from risa_ray.streaming.cluster import connect, stop_on_signals
     from risa_ray.streaming.driver import stream as run
-    from risa_ray.streaming.metrics import Metrics, everybody
+    from risa_ray.streaming.metrics import Metrics
     from risa_ray.streaming.preflight import preflight
     from risa_ray.streaming.show import RunView
+    from risa_ray.streaming.shown import Shown
     from risa_ray.streaming.watch import ConfigWatch
 
     config = load()
@@ -42,7 +43,7 @@ def run_stream(
     stop = stop_on_signals()
     with RunView(console, events) as view:
         watch = ConfigWatch(config, sources, load, path) if path else lambda: None
-        report = run(config, sources, stop=stop, on_snapshot=everybody(view, Metrics()), watch=watch)
+        report = run(config, sources, stop=stop, on_snapshot=Shown(view, Metrics()), watch=watch)
         frames = sum(report.committer.analysed.values())
         view.run(report.run_id, "stopped" if report.stopped else "complete", frames=frames)
     note = " (resumed)" if report.resumed else ""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from risa_ray.analytics import open_dataset
+from risa_ray.benchmarks.accounts import frames_accounted
 from risa_ray.config import ChainConfig
-from risa_ray.frames import DROP_CAUSES
 from risa_ray.inputs import config_for
 from risa_ray.streaming.driver import Snapshot, StreamReport, stream
 from risa_ray.streaming.preflight import preflight
@@ -49,16 +49,9 @@ def assert_every_frame_once(data: Path | str, camera_id: str, frames: int) -> No
 
 
 def assert_accounted(data: Path | str) -> None:
-    """Of every session each frame from 0 is in exactly one window, and analysed or dropped with a cause."""
-    causes = " + ".join(f"dropped_{cause}" for cause in DROP_CAUSES)
-    sessions = rows(
-        data,
-        f"SELECT session_id, sum(read), sum(analysed + {causes}), min(first_seq), max(last_seq) + 1, "
-        "sum(last_seq - first_seq + 1) FROM frames WHERE first_seq IS NOT NULL GROUP BY 1",
-    )
-    assert sessions
-    for session_id, read, accounted, first, frames, spanned in sessions:
-        assert (first, read, accounted, spanned) == (0, frames, frames, frames), session_id
+    """Of every session each frame from 0 to its mark is in exactly one window, and analysed or dropped with a cause."""
+    found = frames_accounted(str(data))
+    assert found["holds"], found["told"]
     doubles = rows(
         data, "SELECT count(*) - count(DISTINCT (camera_id, session_id, frame_seq, face_index)) FROM observations"
     )

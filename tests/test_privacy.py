@@ -6,13 +6,16 @@ for pictures on disk and for anything about people in staff zones.
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import cv2
 import duckdb
@@ -43,6 +47,10 @@ from risa_ray.sources.reading import read_frames
 from risa_ray.store.context import write_context
 from risa_ray.store.schema import TABLES
 from risa_ray.store.table import Table
+from risa_ray.store.writer import SessionInfo
+from risa_ray.streaming.buffer import FrameBuffer
+from risa_ray.streaming.decoding import Decoding, Ending
+from risa_ray.streaming.lifecycle import Lifecycle
 from risa_ray.vision import EXPRESSIONS
 from risa_ray.vision import classifier as classifier_module
 from risa_ray.vision.analyze import Analyzer, CameraSetup, CameraState
@@ -432,7 +440,71 @@ def test_the_search_finds_raw_pictures(change: Callable[[Picture], npt.NDArray[A
     assert not pictures_in(np.random.default_rng(1).bytes(200_000))
 
 
-# --- (c) the defaults ----------------------------------------------------------------------------------------------
+# --- (c) no password of a camera -----------------------------------------------------------------------------------
+
+SECRET = "S3cr3t"
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """A camera that takes no credentials: its host and port."""
+
+    class Refusal(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(401)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def ending(address: str, path: str) -> Ending:
+    """How a session of the camera ends."""
+    camera = CameraConfig(id="till", source=f"http://boss:{SECRET}@{address}{path}")
+    source = create_source(camera, ZoneInfo("UTC"))
+    session = SessionInfo("s", camera.id, "session", True, START)
+    buffer = FrameBuffer("freshest", 8, 1.0)
+    decoding = Decoding(source, camera, session, -1, buffer, Lifecycle(5.0))
+    decoding.start()
+    while not buffer.exhausted:
+        buffer.wait(0.05)
+    return decoding.ending()
+
+
+@pytest.mark.parametrize(
+    "path", ["/cam/realmonitor?channel=1&subtype=0", "/?action=stream", "/video", f"/video?channel=1&token={SECRET}"]
+)
+def test_the_reason_of_a_failure_is_shown_and_no_password(
+    path: str, refusing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = ending(refusing, path)
+    assert refused.refused
+    assert refused.note.endswith(": access refused; check user and password, and what the user may see")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        down = ending(f"127.0.0.1:{free.getsockname()[1]}", path)
+    assert down.note.endswith(": connection refused")
+
+    def throw(self: Any, *_: object) -> Any:
+        raise RuntimeError(f"cannot decode {self._url}")
+
+    monkeypatch.setattr("risa_ray.sources.network.NetworkCamera.pictures", throw)
+    odd = ending(refusing, path)
+    assert ": RuntimeError: cannot decode http://***@127.0.0.1" in odd.note
+    for end in (refused, down, odd):
+        assert end.word == "broken"
+        assert end.note.startswith("http://***@127.0.0.1:")
+        assert SECRET not in end.note
+        assert "boss" not in end.note
+    if path.endswith("subtype=0"):
+        assert path in refused.note, "what is no secret is shown"
+
+
+# --- (d) the defaults ----------------------------------------------------------------------------------------------
 
 
 def chain(**privacy: Any) -> ChainConfig:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
 from risa_ray.analytics import open_dataset
 from risa_ray.frames import DROP_CAUSES
+from risa_ray.store.table import Table
 from risa_ray.store.verify import verify
 from risa_ray.vision.expressions import EXPRESSIONS
 
@@ -20,10 +22,57 @@ _NUMBERS = (
     *("pts", "x1", "y1", "x2", "y2", "detector_score", "face_px", "yaw_deg", "confidence", "valence"),
     *(f"p_{expression}" for expression in EXPRESSIONS),
 )
+_LABELS = ("expression", "abstain_reason", "zone_ids")
 _DROPS = " + ".join(f"dropped_{cause}" for cause in DROP_CAUSES)
 
 Promise = dict[str, Any]
-"""`holds`: true, false, or null where it was not measured; `told`: why, in words."""
+"""`holds`: true, false, or null where it was not measured; `told`: why, in words; `optional`: whether the options ask
+for too little to measure it, so that null is no fault."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """How far a session was seen to get: `last_seq`, by its camera's reader; `excused`: it was open, and live, when its
+    driver was killed."""
+
+    camera_id: str
+    last_seq: int
+    excused: bool = False
+
+
+class Reached:
+    """How far each session got, as the driver's snapshots had it: hand `note` to a `LiveRun`.
+
+    What a driver knew goes with it: frames that its live readers had, and that no commit speaks of, leave no trace. So
+    sessions open at a driver's death are held to what was marked of them, and the rest is counted.
+    """
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, Seen] = {}
+        self._open: list[str] = []
+
+    def note(self, snapshot: Mapping[str, Any]) -> None:
+        """Take a snapshot of the driver."""
+        self._open = []
+        for camera_id, status in snapshot["readers"].items():
+            session = status["session"]
+            if session is None:
+                continue
+            seen = self.sessions.setdefault(session["session_id"], Seen(camera_id, -1))
+            seen.last_seq = max(seen.last_seq, status["last_seq"])
+            if session["live"]:
+                self._open.append(session["session_id"])
+
+    def driver_died(self) -> None:
+        """The driver of the snapshots so far was killed."""
+        for session_id in self._open:
+            self.sessions[session_id].excused = True
+        self._open = []
+
+
+def kept(promise: Promise) -> bool:
+    """Whether a promise was kept; what was not measured was not, unless the options did not ask for it."""
+    return bool(promise["holds"] or (promise["holds"] is None and promise.get("optional")))
 
 
 def promise(problems: Iterable[str], seen: str) -> Promise:
@@ -43,30 +92,51 @@ def verified(data: str) -> Promise:
     return promise([check.line() for check in checks if check.problems], f"{len(checks)} checks")
 
 
-def frames_accounted(data: str) -> Promise:
-    """Every frame of a session, from 0 to its last, is analysed or dropped with a cause, once."""
-    problems, sessions, frames = [], 0, 0
+def frames_accounted(data: str, reached: Reached | None = None) -> Promise:
+    """Every frame of a session, from 0 to its last, is analysed or dropped with a cause, once. All runs are over.
+
+    The last is the highest of what `frames` has, of what is marked in `observations`, and of what was seen.
+
+    Args:
+        reached: how far the sessions were seen to get.
+    """
+    seen = reached.sessions if reached else {}
+    problems, frames, excused = [], 0, {}
     with open_dataset(data, raw=True) as connection:
         rows = connection.sql(
-            "SELECT camera_id, session_id, list((first_seq, last_seq) ORDER BY first_seq), sum(read)::BIGINT, "  # noqa: S608
+            "SELECT session_id, camera_id, list((first_seq, last_seq) ORDER BY first_seq), sum(read)::BIGINT, "  # noqa: S608
             f"sum(analysed + {_DROPS})::BIGINT, bool_and(read = analysed + {_DROPS}) "
             "FROM frames WHERE session_id IS NOT NULL AND first_seq IS NOT NULL GROUP BY ALL"
         ).fetchall()
-    for camera_id, session_id, windows, read, accounted, each in rows:
-        sessions += 1
+        with_faces = connection.sql("SELECT DISTINCT session_id, camera_id FROM observations").fetchall()
+    observations = Table(data, "observations")
+    sessions = {session_id: row for session_id, *row in rows}
+    cameras = {i: s.camera_id for i, s in seen.items() if s.last_seq >= 0} | dict(with_faces)
+    cameras |= {i: row[0] for i, row in sessions.items()}
+    for session_id, camera_id in cameras.items():
+        where = f"camera {camera_id} session {session_id}"
+        _, windows, read, accounted, each = sessions.get(session_id, (camera_id, [], 0, 0, True))
         frames += read
-        expected = 0
+        stored = 0
         for first, last in windows:
-            if first != expected:
-                problems.append(
-                    f"camera {camera_id} session {session_id}: frame {expected} is not followed up ({first})"
-                )
-            expected = last + 1
-        if not each or not read == accounted == expected:
-            problems.append(
-                f"camera {camera_id} session {session_id}: {read} read, {accounted} accounted, {expected} due"
-            )
-    return promise(problems, f"{frames} frames of {sessions} sessions")
+            if first != stored:
+                problems.append(f"{where}: frame {stored} is not followed up ({first})")
+            stored = last + 1
+        due = max(stored, observations.mark(session_id) + 1)
+        if session_id in seen and (missing := seen[session_id].last_seq + 1 - due) > 0:
+            if seen[session_id].excused:
+                excused[session_id] = missing
+            else:
+                due += missing
+        if not each or not read == accounted == due:
+            problems.append(f"{where}: {read} read, {accounted} accounted, {due} due")
+    if not cameras:
+        problems.append("no session has a frame")
+    told = f"{frames} frames of {len(cameras)} sessions"
+    if excused:
+        most = max(excused.values())
+        told += f"; {sum(excused.values())} more of {len(excused)} went with a killed driver, at most {most} of one"
+    return {**promise(problems, told), "excused": sum(excused.values())}
 
 
 def faces_accounted(data: str) -> Promise:
@@ -82,7 +152,7 @@ def faces_accounted(data: str) -> Promise:
             "FROM frames f JOIN observations o ON f.session_id = o.session_id "
             "AND o.frame_seq BETWEEN f.first_seq AND f.last_seq GROUP BY ALL HAVING seen > f.analysed"
         ).fetchall()
-        rows = _count(connection)
+        rows, _ = rows_and_keys(connection)
     problems = [
         f"camera {camera} session {session}: {n} rows of frames {first}..{last}, which no window counts"
         for camera, session, n, first, last in stray
@@ -121,21 +191,24 @@ def files_whole(data: str, expected: Mapping[str, int]) -> Promise:
 def same_rows(data: str, undisturbed: str) -> dict[str, Any]:
     """The faces of two runs over the same files, matched by camera, frame and index: their numbers and labels.
 
-    Track ids are left out: a crash may split a track.
+    A label may differ only where a number of the face does too, as within that of a threshold. Track ids are left out:
+    a crash may split a track.
     """
-    columns = ", ".join(("camera_id", "frame_seq", "face_index", "expression", *_NUMBERS))
+    columns = ", ".join(("camera_id", "frame_seq", "face_index", *_LABELS, *_NUMBERS))
+    apart = ", ".join(f"abs(a.{n} - b.{n})" for n in _NUMBERS)
+    nulls = " OR ".join(f"(a.{n} IS NULL) <> (b.{n} IS NULL)" for n in _NUMBERS)
+    labels = " OR ".join(f"a.{n} IS DISTINCT FROM b.{n}" for n in _LABELS)
     with open_dataset(data, raw=True) as connection, open_dataset(undisturbed, raw=True) as other:
         connection.register("undisturbed", other.sql(f"SELECT {columns} FROM observations").to_arrow_table())  # noqa: S608
-        apart = ", ".join(f"abs(a.{n} - b.{n})" for n in _NUMBERS)
-        nulls = " OR ".join(f"(a.{n} IS NULL) <> (b.{n} IS NULL)" for n in _NUMBERS)
-        either, both, unlike, labels, worst = connection.sql(
+        either, both, unlike, relabelled, unfounded, worst = connection.sql(
             f"""
-            SELECT count(*), count(*) FILTER (a.frame_seq IS NOT NULL AND b.frame_seq IS NOT NULL),
-                   count(*) FILTER (a.frame_seq IS NOT NULL AND b.frame_seq IS NOT NULL
-                                    AND (greatest({apart}) > {CLOSE} OR {nulls})),
-                   count(*) FILTER (a.expression <> b.expression), max(greatest({apart}))
-            FROM (SELECT {columns} FROM observations) a
-            FULL JOIN undisturbed b USING (camera_id, frame_seq, face_index)
+            SELECT count(*), count(*) FILTER (matched), count(*) FILTER (matched AND (apart > {CLOSE} OR unlike)),
+                   count(*) FILTER (matched AND relabelled),
+                   count(*) FILTER (matched AND relabelled AND apart = 0 AND NOT unlike), max(apart) FILTER (matched)
+            FROM (SELECT a.frame_seq IS NOT NULL AND b.frame_seq IS NOT NULL AS matched,
+                         greatest({apart}) AS apart, {nulls} AS unlike, {labels} AS relabelled
+                  FROM (SELECT {columns} FROM observations) a
+                  FULL JOIN undisturbed b USING (camera_id, frame_seq, face_index))
             """  # noqa: S608 - ours
         ).fetchall()[0]
     problems = []
@@ -143,11 +216,17 @@ def same_rows(data: str, undisturbed: str) -> dict[str, Any]:
         problems.append(f"{either - both} of {either} faces are in one of the runs only")
     if unlike:
         problems.append(f"{unlike} faces differ by more than {CLOSE:g} (at most by {worst:.3g})")
+    if unfounded:
+        problems.append(f"{unfounded} faces have other labels from the same numbers")
     if not either:
         problems.append("no run has a face")
-    told = f"{both} faces, at most {worst or 0:.2g} apart"
-    return {**promise(problems, told), "faces": both, "apart": worst, "labels_differ": labels}
+    told = f"{both} faces, at most {worst or 0:.2g} apart, {relabelled} with other labels"
+    return {**promise(problems, told), "faces": both, "apart": worst, "labels_differ": relabelled}
 
 
-def _count(connection: duckdb.DuckDBPyConnection) -> int:
-    return int(connection.sql("SELECT count(*) FROM observations").fetchall()[0][0])
+def rows_and_keys(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """How many face rows a dataset has, and how many distinct keys these have."""
+    rows, keys = connection.sql(
+        "SELECT count(*), count(DISTINCT (camera_id, session_id, frame_seq, face_index)) FROM observations"
+    ).fetchall()[0]
+    return int(rows), int(keys)

@@ -14,9 +14,11 @@ from typing import Any
 
 from risa_ray.benchmarks.accounts import (
     Promise,
+    Reached,
     faces_accounted,
     files_whole,
     frames_accounted,
+    kept,
     promise,
     same_rows,
     verified,
@@ -63,15 +65,34 @@ class _Strikes:
     kills: list[dict[str, Any]] = field(default_factory=list)
     pids: dict[str, set[int]] = field(default_factory=dict)
     trouble: list[str] = field(default_factory=list)
+    reached: Reached = field(default_factory=Reached)
+    committer: int | None = None
+    before: dict[str, int] = field(default_factory=dict)
+    """Analysed frames when the committer's process, which goes by its pid, was first heard of."""
 
     def note(self, snapshot: Snapshot) -> None:
-        """Remember the processes of a snapshot, to count restarts."""
+        """Remember the processes of a snapshot, to count restarts, and how far its sessions are."""
+        self.reached.note(snapshot)
         uses = [(f"reader {i}", status["process"]) for i, status in snapshot["readers"].items()]
         uses += [(f"analyzer {i}", status["process"]) for i, status in enumerate(snapshot["analyzers"])]
-        uses.append(("committer", snapshot["committer"]["process"]))
+        committer = snapshot["committer"]["process"]
+        uses.append(("committer", committer))
+        if committer["pid"] != self.committer:
+            self.before = analysed(snapshot)
+            self.committer = committer["pid"]
         for name, use in uses:
             if use:
                 self.pids.setdefault(name, set()).add(use["pid"])
+
+    def worked(self, snapshot: Snapshot | None) -> bool:
+        """Whether a frame of every camera that has not ended came through the committer that there is now."""
+        if snapshot is None or snapshot["committer"]["process"]["pid"] != self.committer:
+            return False
+        counts = analysed(snapshot)
+        return all(
+            counts.get(i, 0) > self.before.get(i, 0) or status["state"] in ENDED
+            for i, status in snapshot["readers"].items()
+        )
 
 
 def plan_kills(kills: int, rng: random.Random, frames_per_kill: int | None) -> list[Kill]:
@@ -122,7 +143,7 @@ def bench_chaos(
     say(f"seed {seed}: {kills} kills ({'live' if live else 'files'})")
     before, began = machine(), time.monotonic()
     camera = {"detector": detector, "min_face_size": min_face_size}
-    with tempfile.TemporaryDirectory(prefix="risa-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="risa-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
         work = _live if live else _files
         result = work(folder, plan, rng, camera, {"model": model})
@@ -139,7 +160,7 @@ def bench_chaos(
         "min_face_size": min_face_size,
         "killed": {kind: done[kind] for kind in KINDS},
         **result,
-        "kept": all(p["holds"] for p in promises.values()),
+        "kept": all(map(kept, promises.values())),
         "seconds": time.monotonic() - began,
         "machine": before,
     }
@@ -177,7 +198,7 @@ def _files(
             "it ran to its end": promise(strikes.trouble, f"driver started {run.started} times"),
             "files: every frame once": files_whole(data, expected),
             "files: the undisturbed run's numbers": same_rows(data, str(folder / "undisturbed")),
-            **_accounts(data, poller),
+            **_accounts(data, strikes, poller),
         },
     }
 
@@ -201,14 +222,14 @@ def _live(
     return _told(strikes, run, poller) | {
         "promises": {
             "it ran to its end": promise(strikes.trouble, f"driver started {run.started} times"),
-            **_accounts(data, poller),
+            **_accounts(data, strikes, poller),
         },
     }
 
 
-def _accounts(data: str, poller: Poller) -> dict[str, Promise]:
+def _accounts(data: str, strikes: _Strikes, poller: Poller) -> dict[str, Promise]:
     return {
-        "every frame ends analysed or dropped": frames_accounted(data),
+        "every frame ends analysed or dropped": frames_accounted(data, strikes.reached),
         "faces of accounted frames only": faces_accounted(data),
         "risa verify is clean": verified(data),
         "a reader sees no error and no double": poller.promise,
@@ -232,11 +253,11 @@ def _strike_all(run: LiveRun, plan: list[Kill], rng: random.Random, strikes: _St
     for number, kill in enumerate(plan, 1):
         try:
             if not kill.again:
-                run.wait(lambda: _works(run), _STUCK_S, "work")
+                run.wait(lambda: strikes.worked(run.latest), _STUCK_S, "work")
             _wait_moment(run, kill, furthest)
             furthest = max(furthest, _frames_read(run))
             victim = _victim(run, kill.kind, rng)
-            _kill(run, victim)
+            _kill(run, victim, strikes)
         except (RunFailedError, ProcessLookupError) as error:
             if run.report is None:  # else the work was too short for the kills, which is told apart
                 strikes.trouble.append(f"before kill {number} ({kill.kind}): {error}")
@@ -246,10 +267,11 @@ def _strike_all(run: LiveRun, plan: list[Kill], rng: random.Random, strikes: _St
         say(f"{at:7.1f} s: kill {number} of {len(plan)}: {victim.kind} {victim.name}")
 
 
-def _kill(run: LiveRun, victim: Actor) -> None:
+def _kill(run: LiveRun, victim: Actor, strikes: _Strikes) -> None:
     """SIGKILL; a killed driver is started again at once, as by whoever looks after it."""
     if victim.kind == "driver":
         run.kill()
+        strikes.reached.driver_died()
         run.start()
     else:
         os.kill(victim.pid, signal.SIGKILL)
@@ -287,15 +309,6 @@ def _victim(run: LiveRun, kind: str, rng: random.Random) -> Actor:
 
     run.wait(look, _STUCK_S, f"living {kind}")
     return rng.choice(found)
-
-
-def _works(run: LiveRun) -> bool:
-    """Whether a frame of every camera that has not ended came through the committer that there is now."""
-    latest = run.latest
-    if latest is None:
-        return False
-    counts = analysed(latest)
-    return all(counts.get(i) or status["state"] in ENDED for i, status in latest["readers"].items())
 
 
 def _frames_read(run: LiveRun) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -149,7 +152,7 @@ def bench_chaos(
     from risa_ray.benchmarks.chaos import bench_chaos as run
 
     check_output(out)
-    _judge(lambda: run(kills, _seed(seed), live, detector, min_face_size, model, frames_per_kill), out)
+    judge(lambda: run(kills, _seed(seed), live, detector, min_face_size, model, frames_per_kill), out)
 
 
 @bench.command("density")
@@ -178,7 +181,7 @@ def bench_density(
     camera = {"detector": detector, "min_face_size": min_face_size, "detect_every": detect_every}
     pipeline = {"model": model, "device": device, "analyzers": analyzers, "gpus_per_analyzer": gpus_per_analyzer}
     plan = Plan(_pixels(size), fps, first, step, most, settle_s, samples, camera, pipeline)
-    _judge(lambda: run(plan), out)
+    judge(lambda: run(plan), out)
 
 
 @bench.command("outage")
@@ -203,7 +206,7 @@ def bench_outage(
     camera = {"detector": detector, "min_face_size": min_face_size}
     pipeline = {"model": model, "device": device}
     pixels = _pixels(size)
-    _judge(lambda: run(cameras, rounds, down_s, quiet_s, _seed(seed), pixels, fps, camera, pipeline), out)
+    judge(lambda: run(cameras, rounds, down_s, quiet_s, _seed(seed), pixels, fps, camera, pipeline), out)
 
 
 @bench.command("soak")
@@ -228,24 +231,51 @@ def bench_soak(
     camera = {"detector": detector, "min_face_size": min_face_size}
     pipeline = {"model": model, "device": device}
     pixels = _pixels(size)
-    _judge(lambda: run(cameras, minutes, faults, fault_every_s, _seed(seed), pixels, fps, camera, pipeline), out)
+    judge(lambda: run(cameras, minutes, faults, fault_every_s, _seed(seed), pixels, fps, camera, pipeline), out)
 
 
-def _judge(work: Callable[[], dict[str, Any]], out: Path | None) -> None:
-    """Write a result, and end with exit code 1 when it breaks a promise or the run failed."""
+def judge(work: Callable[[], dict[str, Any]], out: Path | None) -> None:
+    """Write a result, and end with exit code 1 when a promise was not kept or the run failed."""
+    from risa_ray.benchmarks.accounts import kept
     from risa_ray.benchmarks.live_run import RunFailedError
 
     try:
-        result = work()
+        with _ended_by_sigterm():
+            result = work()
     except RunFailedError as error:
         print(f"risa: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    write_json(result, out)
-    broken = {name: p["told"] for name, p in result["promises"].items() if p["holds"] is False}
-    for name, told in broken.items():
-        print(f"risa: not kept: {name}: {told}", file=sys.stderr)
+    write_json(_finite(result), out)
+    broken = {name: p for name, p in result["promises"].items() if not kept(p)}
+    for name, p in broken.items():
+        print(f"risa: not {'measured' if p['holds'] is None else 'kept'}: {name}: {p['told']}", file=sys.stderr)
     if broken:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the work as an error does, so that the runs and servers it started are ended; a second one cannot
+    interrupt that."""
+
+    def end(number: int, _: object) -> NoReturn:
+        signal.signal(number, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _finite(result: Any) -> Any:
+    """A result with "inf" for what is infinite, which JSON has no number for."""
+    if isinstance(result, dict):
+        return {key: _finite(value) for key, value in result.items()}
+    if isinstance(result, list | tuple):
+        return [_finite(value) for value in result]
+    return "inf" if isinstance(result, float) and math.isinf(result) else result
 
 
 def _seed(seed: int | None) -> int:

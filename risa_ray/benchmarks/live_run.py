@@ -17,11 +17,14 @@ from typing import Any
 
 from risa_ray.benchmarks.processes import Process, in_session
 from risa_ray.config import ChainConfig
+from risa_ray.errors import InputError
 
 Snapshot = dict[str, Any]
 """The driver's `Snapshot` as JSON, with `at`: monotonic seconds of its arrival here."""
 
 _TAIL = 30
+_GONE_S = 30.0
+"""So long processes that were killed may take to be gone."""
 
 
 class RunFailedError(Exception):
@@ -95,7 +98,7 @@ class LiveRun:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "risa_ray.benchmarks.live_child", str(self._path), str(self._interval_s)],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # never written to: it ends with this process, and the run with it
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -190,15 +193,21 @@ class LiveRun:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
             self._joined()
 
     def close(self) -> None:
-        """End whatever is left of the run, Ray's processes included."""
+        """End whatever is left of the run, Ray's processes included, and wait until they are gone."""
         self.kill()
-        for session in self._sessions:
-            for pid in in_session(session):
+        deadline = time.monotonic() + _GONE_S
+        while (left := [pid for session in self._sessions for pid in in_session(session)]) and (
+            time.monotonic() < deadline
+        ):
+            for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
 
     def tail(self) -> str:
         """The last lines of the log."""
@@ -229,9 +238,18 @@ class LiveRun:
 
 
 def analysed(snapshot: Snapshot | None) -> dict[str, int]:
-    """Analysed frames per camera, since the committer's process began."""
+    """Analysed frames per camera, as counted since the driver began: what is sent again counts again."""
     outcomes = snapshot["committer"]["outcomes"] if snapshot else {}
     return {camera_id: counts.get("analysed", 0) for camera_id, counts in outcomes.items()}
+
+
+def trouble_of(work: Callable[[], object]) -> list[str]:
+    """Work on a run and its servers; if one of them failed, why. What was measured until then can still be told."""
+    try:
+        work()
+    except (RunFailedError, InputError) as error:
+        return [str(error)]
+    return []
 
 
 def say(text: str) -> None:

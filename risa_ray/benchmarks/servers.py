@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import random
 import signal
 import socket
 import subprocess
@@ -19,15 +21,20 @@ from risa_ray.benchmarks.processes import cpu_seconds
 from risa_ray.errors import InputError
 
 _READY_S = 30.0
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_PORTS = 12_000
+_TRIED = 100
 
 
 class Server:
     """One of the scripts that serve cameras, on a port of its own. A context manager, which starts it.
 
+    It ends with the thread that started it, whatever kills that.
+
     Args:
         command: a script of a checkout, with its interpreter where it needs one; it prints `ready URL` for each camera
             once it listens.
-        arguments: beside --port.
+        arguments: beside --port and --with-parent.
         cameras: how many addresses it will print.
 
     Attributes:
@@ -57,8 +64,9 @@ class Server:
         Raises:
             InputError: it says why it cannot, or says nothing.
         """
+        given = self.arguments if arguments is None else arguments
         self._process = subprocess.Popen(
-            [*self._command, "--port", str(self._port), *(self.arguments if arguments is None else arguments)],
+            [*self._command, "--port", str(self._port), "--with-parent", str(os.getpid()), *given],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -155,6 +163,14 @@ def _pass_on(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> 
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that no connection is given by the system: it must still be free when a server comes back.
+
+    Raises:
+        InputError: none was found.
+    """
+    end = int(_EPHEMERAL.read_text(encoding="ascii").split()[0])
+    for port in random.sample(range(max(1024, end - _PORTS), end), min(_TRIED, end - 1024)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise InputError(f"no free port below {end}, where {_EPHEMERAL} begins; end what listens there")

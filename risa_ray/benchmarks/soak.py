@@ -10,16 +10,25 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from risa_ray.analytics import open_dataset
-from risa_ray.benchmarks.accounts import faces_accounted, frames_accounted, promise, verified
+from risa_ray.benchmarks.accounts import (
+    Promise,
+    Reached,
+    faces_accounted,
+    frames_accounted,
+    kept,
+    promise,
+    rows_and_keys,
+    verified,
+)
 from risa_ray.benchmarks.footage import write_footage
-from risa_ray.benchmarks.growth import Growths, counts_flat, memory_flat
-from risa_ray.benchmarks.live_run import LiveRun, Snapshot, say
+from risa_ray.benchmarks.growth import LEAST_SAMPLES, Growths, counts_flat, memory_flat
+from risa_ray.benchmarks.live_run import LiveRun, RunFailedError, Snapshot, analysed, say, trouble_of
 from risa_ray.benchmarks.machine import machine
 from risa_ray.benchmarks.polling import Poller
 from risa_ray.benchmarks.processes import shared_memory_files
@@ -36,6 +45,8 @@ _DOWN_S = (1.0, 20.0)
 _SAY_EVERY = 6
 _GARBAGE = ("--garbage-every", "3")
 _QUARTERS = 4
+_BACK_S = 60.0
+"""How long cameras may take to come back once the last fault is over."""
 
 
 class _Faults:
@@ -119,14 +130,16 @@ class _Faults:
         say(f"{at_s:8.1f} s: {what}: {whom}" + (f", for {down_s:.0f} s" if down_s else ""))
 
 
-class _Connections:
-    """Connections and stalls of every reader's process; a restarted one counts from 0 again."""
+class _Cameras:
+    """How far the sessions got, and connections and stalls of every reader's process, which count from 0 each."""
 
     def __init__(self) -> None:
+        self.reached = Reached()
         self._counts: dict[tuple[str, int], tuple[int, int]] = {}
 
     def note(self, snapshot: Snapshot) -> None:
         """Take a snapshot."""
+        self.reached.note(snapshot)
         for camera_id, status in snapshot["readers"].items():
             if status["process"]:
                 key = (camera_id, status["process"]["pid"])
@@ -160,14 +173,16 @@ def bench_soak(
     `fault_every_s` on average, half more or less: a server killed and started again, paused and continued, or (MJPEG)
     serving garbage for 1 to 20 s, a reader, analyzer or committer killed.
 
+    A run that ends before its time is told of as far as it came.
+
     Raises:
         InputError: there is no server script, or a setting is wrong.
-        RunFailedError: the run ended before its time.
+        RunFailedError: the run ended before every camera had a frame.
     """
     before = machine()
     say(f"seed {seed}: {cameras} cameras for {minutes:g} minutes, {'with' if faults else 'without'} faults")
-    growths, connections, samples = Growths(), _Connections(), list[dict[str, Any]]()
-    with tempfile.TemporaryDirectory(prefix="risa-") as temporary, ExitStack() as stack:
+    growths, seen, samples = Growths(), _Cameras(), list[dict[str, Any]]()
+    with tempfile.TemporaryDirectory(prefix="risa-", ignore_cleanup_errors=True) as temporary, ExitStack() as stack:
         folder = Path(temporary)
         files = [write_footage(folder, number, size, fps, _CLIP_S) for number in range(cameras)]
         servers = [stack.enter_context(server) for server in _servers(files, fps)]
@@ -175,24 +190,28 @@ def bench_soak(
         config = config_for([url for server in servers for url in server.urls], data, camera, pipeline)
         ids = {c.id for _, c in config.cameras()}
         poller = stack.enter_context(Poller(data))
-        run = stack.enter_context(LiveRun(config, folder / "run", on_snapshot=connections.note))
+        run = stack.enter_context(LiveRun(config, folder / "run", on_snapshot=seen.note))
         run.start()
         run.wait_frames(ids, 240)
         made = _Faults(run, servers, servers[-1] if cameras > 1 else None, fault_every_s, seed) if faults else None
         began = time.time()
-        _soak(run, made, growths, samples, ids, minutes * 60, sample_s)
+        trouble = trouble_of(lambda: _soak(run, made, growths, samples, ids, minutes * 60, sample_s))
         ended = time.time()
-        report = run.stop()
+        back = _all_back(run, ids)
+        states = _states(run.latest)
+        unstopped = trouble_of(run.stop)
         log_end = run.tail().splitlines()
         store = _stored(data)
         step_s = (ended - began) / _QUARTERS
         quarters = [committed_delays(data, ids, began + i * step_s, began + (i + 1) * step_s) for i in range(_QUARTERS)]
+        short = {"optional": minutes * 60 <= LEAST_SAMPLES * sample_s}
         promises = {
-            "memory is flat": memory_flat(growths.series),
-            "threads, descriptors, shared memory do not grow": counts_flat(
-                growths.series, [s["shared_memory_files"] for s in samples]
-            ),
-            "every frame ends analysed or dropped": frames_accounted(data),
+            "it ran to its end": promise(trouble or unstopped, f"{minutes:g} minutes"),
+            "every camera came back": back,
+            "memory is flat": memory_flat(growths.series) | short,
+            "threads, descriptors, shared memory do not grow": short
+            | counts_flat(growths.series, [s["shared_memory_files"] for s in samples]),
+            "every frame ends analysed or dropped": frames_accounted(data, seen.reached),
             "faces of accounted frames only": faces_accounted(data),
             "rows found are those expected": _rows_found(store),
             "risa verify is clean": verified(data),
@@ -208,14 +227,14 @@ def bench_soak(
         "camera": camera,
         "pipeline": pipeline,
         "faults": made.made if made else None,
-        "states_at_end": {i: status["state"] for i, status in report["readers"].items()},
-        **connections.told(),
+        "states_at_end": states,
+        **seen.told(),
         "store": store,
         "polls": poller.result or None,
         "log_end": log_end,
         "row_delay_s": quarters,
         "promises": promises,
-        "kept": all(p["holds"] is not False for p in promises.values()),
+        "kept": all(map(kept, promises.values())),
         "processes": [series.told() for series in growths.series],
         "samples": samples,
         "machine": before,
@@ -254,6 +273,27 @@ def _soak(
         faults.end()
 
 
+def _all_back(run: LiveRun, cameras: set[str]) -> Promise:
+    """Whether every camera is live, with frames analysed after the last fault; waits for it."""
+    before = analysed(run.latest)
+
+    def missing() -> list[str]:
+        now, states = analysed(run.latest), _states(run.latest)
+        return [
+            f"camera {i}: {states.get(i, 'gone')}, {now.get(i, 0) - before.get(i, 0)} more frames"
+            for i in sorted(cameras)
+            if states.get(i) != "live" or now.get(i, 0) <= before.get(i, 0)
+        ]
+
+    with suppress(RunFailedError):
+        run.wait(lambda: not missing(), _BACK_S, "frames of every camera")
+    return promise(missing(), f"{len(cameras)} cameras live, with new frames")
+
+
+def _states(snapshot: Snapshot | None) -> dict[str, str]:
+    return {i: status["state"] for i, status in snapshot["readers"].items()} if snapshot else {}
+
+
 def _sample(run: LiveRun, cameras: set[str], at_s: float) -> dict[str, Any]:
     latest = run.latest
     resident: dict[str, float] = defaultdict(float)
@@ -262,7 +302,7 @@ def _sample(run: LiveRun, cameras: set[str], at_s: float) -> dict[str, Any]:
         resident[kinds.get(pid, "ray")] += process.use.resident_mb
     return {
         "at_s": round(at_s, 1),
-        "states": dict(Counter(status["state"] for status in latest["readers"].values())) if latest else {},
+        "states": dict(Counter(_states(latest).values())),
         "trouble": latest["committer"]["trouble"] if latest else "",
         "figure_delay_s": figure_delays(latest, cameras),
         "resident_mb": {kind: round(mb, 1) for kind, mb in resident.items()},
@@ -275,9 +315,7 @@ def _stored(data: str) -> dict[str, Any]:
     with open_dataset(data, raw=True) as connection:
         sums = ", ".join(f"sum({column})::BIGINT" for column in columns)
         totals = connection.sql(f"SELECT {sums} FROM frames").fetchall()[0]  # noqa: S608 - our own columns
-        rows, keys = connection.sql(
-            "SELECT count(*), count(DISTINCT (camera_id, session_id, frame_seq, face_index)) FROM observations"
-        ).fetchall()[0]
+        rows, keys = rows_and_keys(connection)
     return {**dict(zip(columns, totals, strict=True)), "rows": rows, "distinct_rows": keys}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,7 +49,7 @@ class Rates:
 
 
 def drops(snapshot: Snapshot | None, cameras: Iterable[str] | None = None) -> Counter[str]:
-    """Frames by what became of them, of some cameras or all, since the committer's process began."""
+    """Frames by what became of them, of some cameras or all, as counted since the driver began."""
     outcomes: Mapping[str, Mapping[str, int]] = snapshot["committer"]["outcomes"] if snapshot else {}
     wanted = set(outcomes if cameras is None else cameras)
     total: Counter[str] = Counter()
@@ -59,18 +60,20 @@ def drops(snapshot: Snapshot | None, cameras: Iterable[str] | None = None) -> Co
 
 
 def figure_delays(snapshot: Snapshot | None, cameras: Iterable[str]) -> dict[str, float | None]:
-    """Seconds from capture to the rolling figure, as the cameras' figures of the last minute have them: the worst."""
+    """Seconds from arrival to the rolling figure, as the cameras' figures of the last minute have them: the worst
+    camera's; None where one has none."""
     wanted = set(cameras)
-    figures = [
-        f
+    figures = {
+        f["camera_id"]: f
         for f in (snapshot["committer"]["figures"] if snapshot else ())
         if f["zone_id"] is None and f["camera_id"] in wanted
-    ]
-    return {name: _worst(f[f"delay_{name}_s"] for f in figures) for name in ("p50", "p95")}
+    }
+    lacking = [None] * len(wanted - figures.keys())
+    return {name: worst([*(f[f"delay_{name}_s"] for f in figures.values()), *lacking]) for name in ("p50", "p95")}
 
 
 def committed_delays(data: str, cameras: Iterable[str], since: float, until: float) -> dict[str, Any]:
-    """Seconds from capture to the committed row, of the windows of `frames` that lie within a time.
+    """Seconds from arrival to the committed row, of the windows of `frames` that lie within a time.
 
     `p50`, `p95` and `p99` are read off the sum of the histograms, evenly within a bucket; `window_p50` and
     `window_p95` are the means of the windows' own exact percentiles, weighed by their frames.
@@ -100,7 +103,7 @@ def committed_delays(data: str, cameras: Iterable[str], since: float, until: flo
 
 
 def quantile(hist: Sequence[float], q: float) -> float | None:
-    """A quantile of `delay_hist`, evenly within a bucket; None without a frame, or above the last edge."""
+    """A quantile of `delay_hist`, evenly within a bucket: None without a frame, infinite above the last edge."""
     total = sum(hist)
     if not total:
         return None
@@ -109,8 +112,11 @@ def quantile(hist: Sequence[float], q: float) -> float | None:
         if count and below + count >= wanted:
             return low + (high - low) * (wanted - below) / count
         below += count
-    return None
+    return math.inf
 
 
-def _worst(values: Iterable[float | None]) -> float | None:
-    return max((v for v in values if v is not None), default=None)
+def worst(values: Iterable[float | None]) -> float | None:
+    """The highest; None without any, or where one is not known."""
+    found = list(values)
+    known = [v for v in found if v is not None]
+    return max(known) if known and len(known) == len(found) else None

@@ -49,6 +49,8 @@ class Missed:
 class Source(Protocol):
     """A file, a folder or a camera.
 
+    What `started_at`, `fingerprint` and `size` tell of files stays as it was at `check`, whatever becomes of the files.
+
     Attributes:
         live: the arrival clock counts, and `freshest` is the policy by default.
         decode_errors: pictures so far that could not be decoded; an unwanted one may go untried.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -116,8 +115,3 @@ def parse_creation_time(value: str | None) -> datetime | None:
     if not plausible(time):
         return None
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
-
-
-def modified_at(path: Path) -> datetime:
-    """Modification time of a file, in UTC."""
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)

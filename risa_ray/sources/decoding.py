@@ -260,6 +260,6 @@ def to_picture(frame: VideoFrame, pts: float, arrived_at: float, max_width: int 
     return freeze(upright, pts, arrived_at, width / fitted[0])
 
 
-def reason(error: av.FFmpegError) -> str:
+def reason(error: av.FFmpegError | OSError) -> str:
     """What went wrong, without the address that PyAV appends (it may hold a password)."""
     return (error.strerror or type(error).__name__).lower()

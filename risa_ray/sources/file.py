@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -17,8 +16,9 @@ from av.container import InputContainer
 from risa_ray.config import CameraConfig, is_url
 from risa_ray.errors import BrokenSourceError, SourceError
 from risa_ray.sources.base import Missed, Picture, Wants
-from risa_ray.sources.clock import modified_at, parse_creation_time, steady, time_in_name
+from risa_ray.sources.clock import parse_creation_time, steady, time_in_name
 from risa_ray.sources.decoding import Decoder, reason, to_picture
+from risa_ray.sources.recording import Recording
 
 log = logging.getLogger("risa.sources")
 
@@ -34,52 +34,25 @@ def open_source(camera: CameraConfig, timezone: ZoneInfo) -> VideoFile:
     """A video file as a source.
 
     Raises:
-        SourceError: there is no such file.
+        SourceError: there is no such file, or no way to it.
     """
     path = Path(camera.source)
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as error:  # a name that is too long, or a folder that may not be entered
+        raise SourceError(f"{path}: {reason(error)}; check 'source' of camera {camera.id}") from None
+    if not found:
         raise SourceError(f"{path}: no such file or folder; check 'source' of camera {camera.id}")
     return VideoFile(path, camera, timezone)
 
 
-class VideoFile:
-    """A video file; with `realtime` it is played at its own speed and counts as live."""
+class VideoFile(Recording):
+    """A video file; `started_at` knows a time in its name, else the container's."""
 
     def __init__(self, path: Path, camera: CameraConfig, timezone: ZoneInfo) -> None:
-        self.live = camera.realtime
+        super().__init__([path], camera, timezone)
         self.decode_errors = 0
         self._path = path
-        self._start = camera.start
-        self._timezone = timezone
-        self._closing = threading.Event()
-        self._size: tuple[int, int] | None = None
-
-    def check(self) -> None:
-        """See `Source.check`."""
-        self.size()
-
-    def size(self) -> tuple[int, int]:
-        """Width and height of the upright picture, from the first one.
-
-        Raises:
-            SourceError: no picture can be read.
-        """
-        if self._size is None:
-            with self._open() as container:
-                self._size = self._first_size(container)
-        return self._size
-
-    def started_at(self) -> datetime:
-        """Config `start`, else a time in the file's name, else the container's, else the modification time."""
-        if self.live:
-            return datetime.now(UTC)
-        if self._start is not None:
-            return self._start.astimezone(UTC)
-        return time_in_name(self._path.stem, self._timezone) or self._created_at() or modified_at(self._path)
-
-    def fingerprint(self) -> str:
-        """Of name, size and modification time."""
-        return fingerprint([self._path])
 
     def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Missed]:
         """See `Source.pictures`."""
@@ -94,10 +67,6 @@ class VideoFile:
         finally:
             if self.decode_errors:
                 log.warning("%s: %d pictures could not be decoded", self._path, self.decode_errors)
-
-    def close(self) -> None:
-        """See `Source.close`."""
-        self._closing.set()
 
     def _play(self, decoder: Decoder, wants: Wants, max_width: int | None) -> Iterator[Picture | Missed]:
         began = time.monotonic()
@@ -131,34 +100,28 @@ class VideoFile:
             # 'file:' keeps a colon in a name from being taken for a protocol
             container = av.open(f"file:{self._path}", mode="r", metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
-            why = reason(error) if isinstance(error, av.FFmpegError) else str(error.strerror)
-            raise SourceError(f"{self._path}: cannot be read as video ({why}); convert or replace the file") from None
+            why = f"cannot be read as video ({reason(error)}); convert or replace the file"
+            raise SourceError(f"{self._path}: {why}") from None
         # FFmpeg would otherwise paint any text file as a terminal
         if container.format.name == "tty" or not container.streams.video:
             container.close()
             raise SourceError(f"{self._path}: there is no video in it; give a video or picture file")
         return container
 
-    def _first_size(self, container: InputContainer) -> tuple[int, int]:
+    def _first_size(self) -> tuple[int, int]:
         try:
-            for _, shot in Decoder(container).shots(threading.Event()):
-                if (frame := shot.frame()) is None:
-                    continue
-                lying = round(frame.rotation / 90) % 2 == 1
-                return (frame.height, frame.width) if lying else (frame.width, frame.height)
+            with self._open() as container:
+                for _, shot in Decoder(container).shots(threading.Event()):
+                    if (frame := shot.frame()) is None:
+                        continue
+                    lying = round(frame.rotation / 90) % 2 == 1
+                    return (frame.height, frame.width) if lying else (frame.width, frame.height)
         except av.FFmpegError as error:
             raise SourceError(f"{self._path}: no picture can be decoded ({reason(error)}); replace the file") from None
         raise SourceError(f"{self._path}: no picture can be decoded (nothing to read); replace the file")
 
-    def _created_at(self) -> datetime | None:
+    def _recorded_at(self) -> datetime | None:
+        if named := time_in_name(self._path.stem, self._timezone):
+            return named
         with self._open() as container:
             return parse_creation_time(container.metadata.get("creation_time"))
-
-
-def fingerprint(paths: list[Path]) -> str:
-    """A digest of names, sizes and modification times."""
-    digest = hashlib.sha256()
-    for path in paths:
-        stat = path.stat()
-        digest.update(f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode(errors="surrogateescape"))
-    return digest.hexdigest()[:32]

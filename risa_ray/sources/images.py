@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
+import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,8 +18,9 @@ from risa_ray.errors import BrokenSourceError, SourceError
 from risa_ray.frames import Image
 from risa_ray.pictures import PICTURE_SUFFIXES, upright
 from risa_ray.sources.base import Missed, Picture, Wants, make_picture
-from risa_ray.sources.clock import modified_at, plausible, time_in_name
-from risa_ray.sources.file import fingerprint
+from risa_ray.sources.clock import plausible, time_in_name
+from risa_ray.sources.decoding import reason
+from risa_ray.sources.recording import Recording
 
 log = logging.getLogger("risa.sources")
 
@@ -32,8 +33,8 @@ _DATE_TIME_ORIGINAL = 0x9003
 
 def matches(source: str) -> bool:
     """Folders, and files with the suffix of a still picture (a GIF is a video)."""
-    path = Path(source)
-    return path.is_dir() or (path.suffix.lower() in PICTURE_SUFFIXES and path.exists())
+    # these answer no where `Path` raises; what cannot be looked at is told by the kind that takes every path
+    return os.path.isdir(source) or (Path(source).suffix.lower() in PICTURE_SUFFIXES and os.path.exists(source))
 
 
 def open_source(camera: CameraConfig, timezone: ZoneInfo) -> Pictures:
@@ -45,68 +46,32 @@ def open_source(camera: CameraConfig, timezone: ZoneInfo) -> Pictures:
     path = Path(camera.source)
     try:
         entries = sorted(path.iterdir(), key=lambda p: p.name) if path.is_dir() else [path]
+        pictures = (p for p in entries if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith("."))
+        found = [p for p in pictures if p.is_file()]
     except OSError as error:
-        raise SourceError(f"{path}: the folder cannot be listed ({error.strerror}); check its permissions") from None
-    found = [p for p in entries if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file() and not p.name.startswith(".")]
+        raise SourceError(f"{path}: the folder cannot be listed ({reason(error)}); check its permissions") from None
     if not found:
         raise SourceError(f"{path}: no picture in this folder; put {', '.join(sorted(PICTURE_SUFFIXES))} files there")
     return Pictures(path, found, camera, timezone)
 
 
-class Pictures:
+class Pictures(Recording):
     """Pictures in the order of their names, one second apart on the stream's clock.
 
     A picture that cannot be read keeps its place as `Missed`; it is counted in `decode_errors`, named in
-    `unreadable` and in a log warning. EXIF orientation is applied.
+    `unreadable` and in a log warning. EXIF orientation is applied. `started_at` knows a time in the first picture's
+    or the folder's name, else its EXIF.
     """
 
-    live = False
-
     def __init__(self, origin: Path, paths: list[Path], camera: CameraConfig, timezone: ZoneInfo) -> None:
-        self.live = camera.realtime
+        super().__init__(paths, camera, timezone)
         self.unreadable: list[str] = []
         self._origin = origin
-        self._paths = paths
-        self._start = camera.start
-        self._timezone = timezone
-        self._closing = threading.Event()
-        self._size: tuple[int, int] | None = None
 
     @property
     def decode_errors(self) -> int:
         """Pictures so far that could not be read."""
         return len(self.unreadable)
-
-    def check(self) -> None:
-        """See `Source.check`."""
-        self.size()
-
-    def size(self) -> tuple[int, int]:
-        """Width and height of the first picture that can be read.
-
-        Raises:
-            SourceError: none can be read.
-        """
-        if self._size is None:
-            image = next((i for i in map(_load, self._paths) if i is not None), None)
-            if image is None:
-                raise SourceError(f"{self._origin}: no picture can be decoded; replace the file")
-            self._size = image.shape[1], image.shape[0]
-        return self._size
-
-    def started_at(self) -> datetime:
-        """Config `start`, else a time in the first picture's or the folder's name, else its EXIF, else its mtime."""
-        if self.live:
-            return datetime.now(UTC)
-        if self._start is not None:
-            return self._start.astimezone(UTC)
-        first = self._paths[0]
-        named = time_in_name(first.stem, self._timezone) or time_in_name(self._origin.name, self._timezone)
-        return named or _taken_at(first, self._timezone) or modified_at(first)
-
-    def fingerprint(self) -> str:
-        """Of names, sizes and modification times."""
-        return fingerprint(self._paths)
 
     def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Missed]:
         """See `Source.pictures`; pts is the picture's place in the folder, in seconds."""
@@ -128,9 +93,16 @@ class Pictures:
         if len(self.unreadable) == len(self._paths):
             raise BrokenSourceError(f"{self._origin}: no picture can be decoded")
 
-    def close(self) -> None:
-        """See `Source.close`."""
-        self._closing.set()
+    def _first_size(self) -> tuple[int, int]:
+        image = next((i for i in map(_load, self._paths) if i is not None), None)
+        if image is None:
+            raise SourceError(f"{self._origin}: no picture can be decoded; replace the file")
+        return image.shape[1], image.shape[0]
+
+    def _recorded_at(self) -> datetime | None:
+        first = self._paths[0]
+        named = time_in_name(first.stem, self._timezone) or time_in_name(self._origin.name, self._timezone)
+        return named or _taken_at(first, self._timezone)
 
 
 def _load(path: Path) -> Image | None:

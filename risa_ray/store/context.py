@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +22,6 @@ from deltalake.exceptions import DeltaError
 
 from risa_ray.config import CameraConfig, ChainConfig, StoreConfig, redact
 from risa_ray.frames import from_unix
-from risa_ray.store.errors import ConflictError
 from risa_ray.store.paths import ensure_writable
 from risa_ray.store.table import Table, arrow_dataset
 
@@ -36,7 +36,6 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 """Table -> the columns that name what a row describes. Of `content` several rows together do, one per `starts_at`."""
 
-_ATTEMPTS = 8
 _SAME_MOMENT = timedelta(milliseconds=1)
 _NEXT = timedelta(microseconds=1)
 _Row = dict[str, Any]
@@ -76,18 +75,14 @@ def write_context(
             continue
         table = Table(path, name)
         columns = _with_new_columns(table)
-        for attempt in range(_ATTEMPTS):
-            news = _privacy_news(table, rows) if name == "privacy" else _news(table, rows, run)
-            if not news:
-                break
-            try:
-                # The mark makes a second process that writes the same rows at this moment conflict and look again.
-                table.commit(pa.Table.from_pylist(news, schema=columns), {"context": table.mark("context") + 1})
-                break
-            except ConflictError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-                table.refresh()
+        table.decide(partial(_bring, table, rows, run, columns))
+
+
+def _bring(table: Table, rows: list[_Row], run: Mapping[_Camera, datetime], columns: pa.Schema) -> None:
+    news = _privacy_news(table, rows) if table.name == "privacy" else _news(table, rows, run)
+    if news:
+        # The mark makes a second process that writes the same rows at this moment conflict and look again.
+        table.commit(pa.Table.from_pylist(news, schema=columns), {"context": table.mark("context") + 1})
 
 
 def _with_new_columns(table: Table) -> pa.Schema:

@@ -22,13 +22,12 @@ import pyarrow as pa
 from risa_ray.config import redact
 from risa_ray.errors import InputError
 from risa_ray.frames import from_unix
-from risa_ray.store.errors import ConflictError, StoreError
+from risa_ray.store.errors import StoreError
 from risa_ray.store.paths import ensure_writable
 from risa_ray.store.process import ProcessId
 from risa_ray.store.schema import RUNS
 from risa_ray.store.table import MARK_DAYS, Table
 
-ATTEMPTS = 8
 RESUME_DAYS = MARK_DAYS - 1
 _UNFINISHED = ("open", "released")
 
@@ -106,8 +105,8 @@ def start_run(
     table = Table(ensure_writable(data), "runs")
     named = {camera_id: RunSource(*source) for camera_id, source in sources.items()}
     key = run_key(named, settings_key)
-    for _ in range(ATTEMPTS):
-        table.refresh()
+
+    def start() -> RunRecord:
         last = _last_event(table, key)
         generation = max(table.mark(key), last["generation"] if last else -1)
         resumed = last is not None and last["state"] in _UNFINISHED
@@ -116,12 +115,10 @@ def start_run(
         if last is not None and resumed:
             resumed = _began_at(table, last["run_id"]) > from_unix(clock()) - timedelta(days=RESUME_DAYS)
         run = _record(last if resumed else None, named, key, data, lease_s, generation + 1)
-        try:
-            table.commit(_event(run, clock()), {key: run.generation, run.run_id: _lease_end(clock(), lease_s)})
-        except ConflictError:
-            continue
+        table.commit(_event(run, clock()), {key: run.generation, run.run_id: _lease_end(clock(), lease_s)})
         return run
-    raise StoreError(f"{redact(table.path)}: too many runs start at once; try again")
+
+    return table.decide(start)
 
 
 def amend(
@@ -134,6 +131,7 @@ def amend(
 
     Both keys change in one commit, so the run can be resumed under the new one alone. Files whose fingerprint is the
     same keep their sessions; others, and all live cameras, get new ones for those readers that are started anew.
+    One that failed may be durable all the same; called again with the same record, it goes on from what is stored.
 
     Args:
         run: open, and of this process.
@@ -145,32 +143,29 @@ def amend(
     """
     named = {camera_id: RunSource(*source) for camera_id, source in sources.items()}
     key = run_key(named, settings_key)
-    sessions = {camera_id: _amended(run.sessions.get(camera_id), source) for camera_id, source in named.items()}
-    if key == run.key:
-        return replace(run, sessions=sessions)
     table = Table(run.data, "runs")
-    for _ in range(ATTEMPTS):
-        table.refresh()
-        _require_held(table, run)
+
+    def move() -> RunRecord:
+        held = _held(table, run)
+        if key == held.key != run.key:
+            # It is there already: under these sessions whoever resumes it goes on.
+            known = {c: replace(held.sessions[c], fingerprint=source.fingerprint) for c, source in named.items()}
+            return replace(held, sessions=known)
+        sessions = {camera_id: _amended(run.sessions.get(camera_id), source) for camera_id, source in named.items()}
+        if key == held.key:
+            return replace(held, sessions=sessions)
         last = _last_event(table, key)
         if last is not None and last["state"] == "open":
             _refuse_alive(table, last, clock(), run.data)
         generation = max(table.mark(key), last["generation"] if last else -1) + 1
-        amended = replace(run, key=key, generation=generation, sessions=sessions)
-        events = [_event(replace(run, state="superseded"), clock()), _event(amended, clock())]
-        marks = {run.key: run.generation + 1, key: generation, run.run_id: _lease_end(clock(), run.lease_s)}
-        try:
-            table.commit(pa.concat_tables(events), marks)
-        except StoreError as error:
-            # It may be durable all the same: the old record would then be refused for good.
-            table.refresh()
-            if _is_last(table, amended):
-                return amended
-            if not isinstance(error, ConflictError):
-                raise
-            continue
+        amended = replace(held, key=key, generation=generation, sessions=sessions)
+        now = clock()  # of both events, by which `_held` finds the one for the other
+        events = [_event(replace(held, state="superseded"), now), _event(amended, now)]
+        marks = {held.key: held.generation + 1, key: generation, run.run_id: _lease_end(now, run.lease_s)}
+        table.commit(pa.concat_tables(events), marks)
         return amended
-    raise StoreError(f"{redact(table.path)}: too many writers at once; try again")
+
+    return table.decide(move)
 
 
 def renew(run: RunRecord, clock: Callable[[], float] = time.time, table: Table | None = None) -> None:
@@ -182,7 +177,7 @@ def renew(run: RunRecord, clock: Callable[[], float] = time.time, table: Table |
     Raises:
         StoreError: the record cannot be written, or another process has resumed the run meanwhile.
     """
-    _change(run, None, {run.run_id: _lease_end(clock(), run.lease_s)}, table)
+    _change(run, "open", run.lease_s, clock, table)
 
 
 def complete(run: RunRecord, state: str = "complete", clock: Callable[[], float] = time.time) -> None:
@@ -191,7 +186,7 @@ def complete(run: RunRecord, state: str = "complete", clock: Callable[[], float]
     Raises:
         StoreError: as `renew`.
     """
-    _change(run, _event(replace(run, state=state), clock()), {run.run_id: _lease_end(clock(), 0)})
+    _change(run, state, 0, clock)
 
 
 def release(run: RunRecord, clock: Callable[[], float] = time.time) -> None:
@@ -200,7 +195,7 @@ def release(run: RunRecord, clock: Callable[[], float] = time.time) -> None:
     Raises:
         StoreError: as `renew`.
     """
-    _change(run, _event(replace(run, state="released"), clock()), {run.run_id: _lease_end(clock(), 0)})
+    _change(run, "released", 0, clock)
 
 
 def run_key(sources: Mapping[str, RunSource], settings_key: str) -> str:
@@ -209,28 +204,39 @@ def run_key(sources: Mapping[str, RunSource], settings_key: str) -> str:
     return hashlib.blake2b(json.dumps(work).encode(), digest_size=8).hexdigest()
 
 
-def _change(run: RunRecord, event: pa.Table | None, marks: dict[str, int], table: Table | None = None) -> None:
+def _change(run: RunRecord, state: str, lease_s: float, clock: Callable[[], float], table: Table | None = None) -> None:
+    """Move the end of the lease; with another state than "open" an event tells of it."""
     table = table or Table(run.data, "runs")
-    for _ in range(ATTEMPTS):
-        table.refresh()
-        _require_held(table, run)
-        try:
-            # The key goes along so that a resume at the same moment conflicts.
-            table.commit(event, {run.key: run.generation, **marks})
-            return
-        except ConflictError:
-            continue
-    raise StoreError(f"{redact(table.path)}: too many writers at once; try again")
+
+    def change() -> None:
+        held = _held(table, run)
+        event = None if state == held.state else _event(replace(held, state=state), clock())
+        # The key goes along so that a resume at the same moment conflicts.
+        table.commit(event, {held.key: held.generation, held.run_id: _lease_end(clock(), lease_s)})
+
+    table.decide(change)
 
 
-def _require_held(table: Table, run: RunRecord) -> None:
-    if table.mark(run.key) != run.generation:
+def _held(table: Table, run: RunRecord) -> RunRecord:
+    """The run as the store has it: a commit of `amend` that seemed to fail may have moved it to another key.
+
+    Raises:
+        StoreError: another process has resumed it.
+    """
+    if table.mark(run.key) == run.generation:
+        return run
+    events = table.read(filters=[("run_id", "=", run.run_id)]).to_pylist()
+    moves = {(e["key"], e["generation"]): e["at"] for e in events if e["state"] == "superseded"}
+    opened = {e["at"]: e for e in events if e["state"] == "open"}
+    held = run
+    while (at := moves.pop((held.key, held.generation), None)) in opened:
+        event = opened[at]
+        names = ("session_id", "started_at", "store_id", "live")
+        sessions = {s["camera_id"]: SessionRecord(*(s[name] for name in names)) for s in event["sessions"]}
+        held = replace(held, key=event["key"], generation=event["generation"], sessions=sessions)
+    if table.mark(held.key) != held.generation:
         raise StoreError(f"run {run.run_id} was resumed by another process; this one must stop")
-
-
-def _is_last(table: Table, run: RunRecord) -> bool:
-    last = _last_event(table, run.key)
-    return last is not None and (last["run_id"], last["generation"]) == (run.run_id, run.generation)
+    return held
 
 
 def is_alive(table: Table, event: Mapping[str, Any], now: float) -> bool:

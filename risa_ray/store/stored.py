@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from risa_ray.config import redact
 from risa_ray.frames import from_unix
+from risa_ray.store.deaths import Death
 from risa_ray.store.errors import StoreError
 from risa_ray.store.maintenance import Partition
 from risa_ray.store.schema import WINDOW_S
@@ -66,10 +67,8 @@ def stored_faces(
         StoreError: a file cannot be read.
     """
     found: dict[int, tuple[datetime, int]] = {}
-    for partition in reversed(_partitions(observations, since.date() - _DAY)):
+    for partition in reversed(_partitions(observations, {store_id}, since)):
         reached = False
-        if dict(partition)["store_id"] != store_id:
-            continue
         for rows in _tables(observations, ["session_id", "frame_seq", "captured_at"], partition):
             own = _where(rows, "session_id", session_id)
             above = own.filter(pc.greater(own["frame_seq"], mark))  # type: ignore[call-overload]
@@ -82,50 +81,38 @@ def stored_faces(
     return found
 
 
-def open_sessions(
-    frames: Table,
-    observations: Table,
-    run_id: str,
-    cameras: frozenset[tuple[str, str]],
-    since: datetime,
-    until: datetime,
-    *,
-    shared: bool = False,
-) -> list[OpenSession]:
-    """Live sessions of a run whose last row in `frames` is not their end, or of which observations alone tells.
+def open_sessions(frames: Table, observations: Table, death: Death, *, shared: bool = False) -> list[OpenSession]:
+    """Live sessions of a dead run whose last row in `frames` is not their end, or of which observations alone tells.
 
     Args:
-        frames: read from the day of `since`.
+        frames: read from the day of `death.since` to that of `death.until`.
         observations: read from the day before the run's last row in `frames`.
-        run_id: of a run that is dead.
-        cameras: the run's live ones, as (store_id, camera_id).
-        since: when the run was opened.
-        until: when it was surely dead; faces captured later are another's.
+        death: of the run; faces captured after it are another's.
         shared: whether another process took the run up then and may live, so that later sessions under its run_id are
             left alone, those too that began in the same window.
 
     Raises:
         StoreError: a file cannot be read.
     """
-    known, others, last = _in_frames(frames, run_id, since)
+    stores = {store_id for store_id, _ in death.cameras}
+    known, others, last = _in_frames(frames, death, stores)
     window = timedelta(seconds=WINDOW_S)
     found: dict[str, OpenSession] = {}
     for session_id, rows in known.items():
         goes_on = rows.ended < rows.last_seq or observations.mark(session_id) > rows.last_seq
-        if goes_on and not (shared and rows.began + window > until):
+        if goes_on and not (shared and rows.began + window > death.until):
             found[session_id] = OpenSession(*rows.place, session_id, rows.newest + window)
-    for partition in _partitions(observations, last.date() - _DAY):
-        store_id = dict(partition)["store_id"]
-        for faces in _tables(observations, ["camera_id", "session_id", "captured_at"], partition):
-            for row in _grouped(faces, ["session_id", "camera_id"], ["captured_at"]):
-                session_id, began = row["session_id"], row["captured_at_min"]
-                if session_id not in known and since <= began <= until:
-                    found.setdefault(session_id, OpenSession(store_id, row["camera_id"], session_id, began))
-    for place in cameras:
-        opened = opened_by(observations, run_id, place)
-        if opened is not None and opened.session_id not in known and not (shared and opened.until > until):
+    faces = [s for s in _in_observations(observations, death, stores, last) if s.session_id not in {*known, *others}]
+    # Another run's session that has no row in `frames` yet is told by that run's marks.
+    for place in {(s.store_id, s.camera_id) for s in faces}:
+        others |= {opened.session_id for run_id in death.others if (opened := opened_by(observations, run_id, place))}
+    for session in faces:
+        found.setdefault(session.session_id, session)
+    for place in death.cameras:
+        opened = opened_by(observations, death.run_id, place)
+        if opened is not None and opened.session_id not in known and not (shared and opened.until > death.until):
             found.setdefault(opened.session_id, opened)
-    return [s for s in found.values() if s.session_id not in others and (s.store_id, s.camera_id) in cameras]
+    return [s for s in found.values() if s.session_id not in others and (s.store_id, s.camera_id) in death.cameras]
 
 
 @dataclass(slots=True)
@@ -149,17 +136,18 @@ class _Known:
             self.ended = max(self.ended, row["last_seq_max"])
 
 
-def _in_frames(frames: Table, run_id: str, since: datetime) -> tuple[dict[str, _Known], set[str], datetime]:
-    """A run's sessions, those of other runs, and the start of the run's last window, or `since`."""
+def _in_frames(frames: Table, death: Death, stores: set[str]) -> tuple[dict[str, _Known], set[str], datetime]:
+    """A run's sessions, those of other runs, and the start of the run's last window, or `death.since`."""
     known: dict[str, _Known] = {}
     others: set[str] = set()
-    last = since
+    last = death.since
     columns = ["camera_id", "session_id", "run_id", "window_start", "last_seq", "state"]
-    for partition in _partitions(frames, since.date() - _DAY):
+    for partition in _partitions(frames, stores, death.since, death.until):
         store_id = dict(partition)["store_id"]
         for rows in _tables(frames, columns, partition):
-            others.update(str(i) for i in _where(rows, "run_id", run_id, same=False)["session_id"].unique().to_pylist())
-            own = _where(rows, "run_id", run_id)
+            theirs = _where(rows, "run_id", death.run_id, same=False)
+            others.update(str(i) for i in theirs["session_id"].unique().to_pylist())
+            own = _where(rows, "run_id", death.run_id)
             newest: datetime | None = pc.max(own["window_start"]).as_py()
             last = max(last, newest or last)
             for row in _grouped(own, ["session_id", "camera_id", "state"], ["window_start", "last_seq"]):
@@ -168,9 +156,21 @@ def _in_frames(frames: Table, run_id: str, since: datetime) -> tuple[dict[str, _
     return known, others, last
 
 
-def _partitions(table: Table, since: date) -> list[Partition]:
-    """By date, then store, from a day on."""
-    return [p for p in partitions(table) if dict(p)["date"] >= since.isoformat()]
+def _in_observations(observations: Table, death: Death, stores: set[str], last: datetime) -> Iterator[OpenSession]:
+    """Sessions of any run that began while the dead one was heard of, by their faces; those of a day more than once."""
+    for partition in _partitions(observations, stores, last, death.until):
+        store_id = dict(partition)["store_id"]
+        for rows in _tables(observations, ["camera_id", "session_id", "captured_at"], partition):
+            for row in _grouped(rows, ["session_id", "camera_id"], ["captured_at"]):
+                if death.since <= row["captured_at_min"] <= death.heard:
+                    yield OpenSession(store_id, row["camera_id"], row["session_id"], row["captured_at_min"])
+
+
+def _partitions(table: Table, stores: set[str], since: datetime, until: datetime | None = None) -> list[Partition]:
+    """By date, then store, from the day before `since` to that after `until`: a camera's clock may be off."""
+    first, last = (since.date() - _DAY).isoformat(), (until.date() + _DAY).isoformat() if until else "9999"
+    known = [(dict(partition), partition) for partition in partitions(table)]
+    return [p for values, p in known if first <= values["date"] <= last and values["store_id"] in stores]
 
 
 def _tables(table: Table, columns: list[str], partition: Partition) -> Iterator[pa.Table]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -39,9 +39,13 @@ _STATISTICS = {
     "alerts": "fired_at,camera_id",
     "closed_tracks": "first_seen,camera_id",
 }
+_T = TypeVar("_T")
+_ATTEMPTS = 8
 _CHECKPOINT_COMMITS = 100
+_CHECKPOINT_COMMITS_OF = {"runs": 10}
+"""The library reads all commits since the last checkpoint at a time, each in a thread. The driver, which renews its lease
+in this small table for weeks, would have more and more of them."""
 _CONFIGURATION: dict[str, str | None] = {
-    "delta.checkpointInterval": str(_CHECKPOINT_COMMITS),
     "delta.logRetentionDuration": "interval 1 hours",
     "delta.deletedFileRetentionDuration": "interval 1 days",
     "delta.setTransactionRetentionDuration": f"interval {MARK_DAYS} days",
@@ -64,6 +68,7 @@ class Table:
         self.name = name
         self.schema = TABLES[name]
         self.path = table_path(data, name)
+        self._checkpoint_commits = _CHECKPOINT_COMMITS_OF.get(name, _CHECKPOINT_COMMITS)
         self._partition_by = PARTITION_COLUMNS if name in PARTITIONED else []
         self._delta = self._open()
         self._changed = True
@@ -86,7 +91,7 @@ class Table:
                 self.schema,
                 partition_by=self._partition_by,
                 name=self.name,
-                configuration=_CONFIGURATION | statistics,
+                configuration={"delta.checkpointInterval": str(self._checkpoint_commits)} | _CONFIGURATION | statistics,
             )
         except DeltaError:
             # Another writer may have been faster.
@@ -102,14 +107,16 @@ class Table:
         """Take over what others committed.
 
         Raises:
-            StoreError: the table cannot be read.
+            StoreError: the table cannot be read, or is not there any more.
         """
         before = self._delta.version()
         try:
             with self._failures():
                 self._delta.update_incremental()
         except StoreError:
-            self._delta = self._open()
+            # Never created anew: where a disk is gone, rows would go to an empty table in its place.
+            with self._failures():
+                self._delta = DeltaTable(self.path)
         self._changed |= self._delta.version() != before
 
     def has_changed(self) -> bool:
@@ -154,9 +161,21 @@ class Table:
             )
         self._uncertain = False
         self._commits += 1
-        if self._commits % _CHECKPOINT_COMMITS == 0:
+        if self._commits % self._checkpoint_commits == 0:
             self._condense()
         self._changed |= self._delta.version() != before + 1
+
+    def decide(self, work: Callable[[], _T]) -> _T:
+        """Do what reads the newest snapshot and commits what follows from it; again when another writer was faster.
+
+        Raises:
+            StoreError: it failed, or others were faster again and again.
+        """
+        for _ in range(_ATTEMPTS):
+            self.refresh()
+            with suppress(ConflictError):
+                return work()
+        raise StoreError(f"{redact(self.path)}: too many writers at once; try again")
 
     def replace(self, rows: pa.Table, partition: str) -> None:
         """Put rows in the place of whole partitions, in one commit.
@@ -260,4 +279,6 @@ def snapshot_files(delta: DeltaTable) -> list[str]:
 
 def _reason(error: BaseException) -> str:
     told = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # Delta's errors are coloured
+    # A file has another name with each attempt, and the same trouble is to read the same.
+    told = re.sub(r"part-[\w.#-]+", "part-…", told)
     return redact(" ".join(told.split())).removesuffix(".")[:300] or type(error).__name__

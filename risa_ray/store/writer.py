@@ -29,7 +29,7 @@ from risa_ray.store.stored import opened_by, opening_marks, stored_faces
 from risa_ray.store.table import Table
 from risa_ray.store.windows import Window, empty_row, frames_row
 
-__all__ = ["GapError", "SessionInfo", "StoreError", "Writer"]
+__all__ = ["SessionInfo", "Writer"]
 
 _ATTEMPTS = 8
 _MARK_S = 1.0
@@ -310,7 +310,7 @@ class Writer:
         now = self._clock()
         for session in self._sessions.values():
             for window in session.windows:
-                window.committed(session.last_seq, now)
+                window.committed(session.faces_mark, now)
 
     def _opening(self) -> list[Session]:
         """Of each camera the live session that its opening marks are to tell of, since no row of `frames` does: the

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -23,9 +25,15 @@ log = logging.getLogger("risa.analyzer")
 _PREDECESSOR_S = 2.0
 """How long a run waits for the one before it, which was sent first."""
 _SHORT_S = 20
-"""How long memory may be short before the frames at work are suspected."""
+"""How long memory may be short before the frame at work counts as poison."""
+_HASTE_S = 60.0
+"""How long memory must suffice, after a wait in vain, before it is waited for again."""
+_LOAD_S = 120.0
+"""How long models may load before that counts as time of the batch that needs them."""
 _ATTEMPTS = 2
 """How often a frame may fail alone before it counts as poison."""
+_COUNT_EVERY_S = 60.0
+"""How often a fault that goes on is told again, with a count."""
 
 
 class StateLostError(Exception):
@@ -55,12 +63,32 @@ class _Request:
     run: Run
     fresh: bool
     max_age_s: float | None
+    sent_at: float
     answer: asyncio.Future[Chunk]
     received: float = field(default_factory=time.monotonic)
 
     def keys(self, run: Run) -> list[Key]:
         """What the journal calls the frames of `run`."""
         return [(self.session_id, item.frame_seq) for item in run if isinstance(item, Frame)]
+
+
+class _Faults:
+    """Tells each kind of fault once, and then at most once a minute how many more there were."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, ...], tuple[float, int]] = {}  # when it was told last, and how many since
+
+    def tell(self, place: tuple[str, ...], error: Exception | None, text: str, level: int = logging.WARNING) -> None:
+        """Log `text`, with the error, unless one of its kind at this place was told a moment ago."""
+        kind = (*place, type(error).__name__)
+        now = time.monotonic()
+        told_at, more = self._told.get(kind, (-math.inf, 0))
+        if now - told_at < _COUNT_EVERY_S:
+            self._told[kind] = told_at, more + 1
+            return
+        self._told[kind] = now, 0
+        cause = f" ({type(error).__name__}: {error})" if error else ""
+        log.log(level, "%s%s%s", text, cause, f"; {more} more since it was told last" if more else "")
 
 
 class AnalyzerActor:
@@ -103,6 +131,8 @@ class AnalyzerActor:
         self._setups: dict[tuple[str, CameraConfig], CameraSetup] = {}
         self._states: dict[str, tuple[str, int, CameraState]] = {}  # camera -> session, next frame_seq, state
         self._journal = Journal(name)
+        self._faults = _Faults()
+        self._hasty_until = 0.0
         self._window_s = window_s
         self._waiting: list[_Request] = []
         self._arrived = asyncio.Event()
@@ -118,20 +148,21 @@ class AnalyzerActor:
         run: Run,
         fresh: bool,
         max_age_s: float | None,
+        sent_at: float,
     ) -> Chunk:
         """The chunk of a run. A frame that fails, or kills the process, again and again is dropped as poison.
 
         Args:
             fresh: start a new tracker epoch; without it the run must continue the camera's last one.
             max_age_s: frames that arrived longer ago are not analysed but dropped as stale.
+            sent_at: Unix seconds of this call by the clock that the frames' `arrived_at` is from.
 
         Raises:
             StateLostError: the run continues nothing that this actor knows.
         """
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._work())
+        self._see_to_worker()
         answer: asyncio.Future[Chunk] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Request(store_id, camera, session_id, run, fresh, max_age_s, answer))
+        self._waiting.append(_Request(store_id, camera, session_id, run, fresh, max_age_s, sent_at, answer))
         self._arrived.set()
         return await answer
 
@@ -152,6 +183,8 @@ class AnalyzerActor:
     async def status(self) -> AnalyzerStatus:
         import ray
 
+        if self._waiting:
+            self._see_to_worker()
         context = ray.get_runtime_context()
         times = self._analyzer.times
         return AnalyzerStatus(
@@ -160,11 +193,16 @@ class AnalyzerActor:
             model_id=self._analyzer.model_id,
             frames=times.frames,
             times={"detect": times.detect, "track": times.track, "classify": times.classify},
-            busy_s=time.monotonic() - self._began_at if self._began_at else 0.0,
+            busy_s=max(0.0, time.monotonic() - self._began_at) if self._began_at else 0.0,
             gpu_ids=tuple(str(i) for i in ray.get_gpu_ids()),
             node_id=context.get_node_id(),
             process=process_use(),
         )
+
+    def _see_to_worker(self) -> None:
+        """Start the queue's task, also should it ever have ended: nobody else would answer the cameras."""
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
 
     async def _work(self) -> None:
         while True:
@@ -180,6 +218,7 @@ class AnalyzerActor:
             loop = asyncio.get_running_loop()
             try:
                 async with self._models:
+                    await self._load(batch)
                     self._began_at = time.monotonic()
                     await asyncio.to_thread(self._analyze_batch, batch, loop)
             except Exception as error:
@@ -187,6 +226,17 @@ class AnalyzerActor:
                     self._answer(loop, request, error)
             finally:
                 self._began_at = 0.0
+
+    async def _load(self, batch: list[_Request]) -> None:
+        """Load what no `prepare` has yet, as after a crash; it has time of its own, not the batch's."""
+        keys = {(request.store_id, request.camera) for request in batch} - self._setups.keys()
+        if not keys:
+            return
+        missing = {key: self._setup_of(*key) for key in keys}
+        self._setups.update(missing)
+        self._began_at = time.monotonic() + _LOAD_S
+        with suppress(Exception):  # it shows again with the frames, one camera at a time
+            await asyncio.to_thread(self._analyzer.prepare, list(missing.values()))
 
     def _next_batch(self) -> tuple[list[_Request], list[_Request]]:
         """The oldest run of each camera that can be analysed now, and the rest.
@@ -215,17 +265,14 @@ class AnalyzerActor:
             if state is None:
                 self._answer(loop, request, StateLostError(f"camera {request.camera.id}: no state to go on from"))
                 continue
-            key = (request.store_id, request.camera)
-            if key not in self._setups:
-                self._setups[key] = self._setup_of(*key)
-            work = (_without_stale(request.run, request.max_age_s), self._setups[key], state)
+            work = (_without_stale(request), self._setups[request.store_id, request.camera], state)
             suspect = any(self._journal.suspects(k) for k in request.keys(work[0]))
             (suspected if suspect else together).append((request, work))
         try:
             results = self._at_work(together)
         except Exception as error:
             # One camera's frame must not fail the others': each is tried alone, and only the guilty one is dropped.
-            log.warning("analysis failed (%s: %s); trying frame by frame", type(error).__name__, error)
+            self._faults.tell(("batch",), error, "analysis failed; trying frame by frame")
             suspected, together, results = [*together, *suspected], [], []
         for (request, _), result in zip(together, results, strict=True):
             self._done(loop, request, result)
@@ -251,14 +298,23 @@ class AnalyzerActor:
         return results
 
     def _with_room(self, works: list[Work]) -> list[tuple[Chunk, CameraState]]:
-        """Analyse; where memory or a file is short for a while, that is no frame's fault, and is waited for."""
-        for _ in range(_SHORT_S):
+        """Analyse; where memory or a file is short for a while, that is no frame's fault, and is waited for.
+
+        Not in company, which may fit one by one, and not time and again: all cameras wait along.
+        """
+        alone = len(works) == 1
+        for _ in range(_SHORT_S if alone and time.monotonic() >= self._hasty_until else 0):
             try:
                 return self._analyzer.analyze_many(works)
-            except (MemoryError, OSError, torch_out_of_memory()) as error:
-                log.warning("no room for the analysis (%s: %s); trying again", type(error).__name__, error)
+            except _shortages() as error:
+                self._faults.tell(("room",), error, "no room for the analysis; trying again")
                 time.sleep(1)
-        return self._analyzer.analyze_many(works)
+        try:
+            return self._analyzer.analyze_many(works)
+        except _shortages():
+            if alone:
+                self._hasty_until = time.monotonic() + _HASTE_S
+            raise
 
     def _one_by_one(self, request: _Request, work: Work) -> tuple[Chunk, CameraState]:
         """A run frame by frame; a frame that fails whatever is tried is dropped as poison."""
@@ -273,19 +329,16 @@ class AnalyzerActor:
     def _alone(
         self, request: _Request, item: Frame | Outcome, setup: CameraSetup, state: CameraState
     ) -> tuple[Chunk, CameraState]:
+        name = f"camera {request.camera.id}: frame {item.frame_seq} of session {request.session_id}"
         poison = isinstance(item, Frame) and self._journal.poison((request.session_id, item.frame_seq))
         for _ in range(0 if poison else _ATTEMPTS):
             try:
                 return self._at_work([(request, ([item], setup, state))])[0]
             except Exception as error:
-                log.warning(
-                    "camera %s: frame %d failed (%s: %s)",
-                    request.camera.id, item.frame_seq, type(error).__name__, error,
-                )  # fmt: skip
-        log.error(
-            "camera %s: frame %d of session %s is skipped as poison",
-            request.camera.id, item.frame_seq, request.session_id,
-        )  # fmt: skip
+                self._faults.tell(("frame", request.camera.id), error, f"{name} failed")
+                if isinstance(error, _shortages()):
+                    break  # `_with_room` has waited, or had no reason to
+        self._faults.tell(("poison", request.camera.id), None, f"{name} is skipped as poison", logging.ERROR)
         skipped = dropped(item, "poison") if isinstance(item, Frame) else item
         return self._analyzer.analyze([skipped], setup, state)
 
@@ -316,20 +369,19 @@ class AnalyzerActor:
         loop.call_soon_threadsafe(settle)
 
 
-def _without_stale(run: Run, max_age_s: float | None) -> Run:
-    """The run with its frames that waited too long turned into drops."""
-    if max_age_s is None:
-        return run
-    oldest = time.time() - max_age_s
-    return [dropped(i, "stale") if isinstance(i, Frame) and i.arrived_at < oldest else i for i in run]
+def _without_stale(request: _Request) -> Run:
+    """The run with its frames that waited too long turned into drops; clocks of two nodes are never compared."""
+    if request.max_age_s is None:
+        return request.run
+    oldest = request.sent_at + (time.monotonic() - request.received) - request.max_age_s
+    return [dropped(i, "stale") if isinstance(i, Frame) and i.arrived_at < oldest else i for i in request.run]
 
 
-def torch_out_of_memory() -> type[Exception]:
-    """What torch raises when the GPU has no room."""
+def _shortages() -> tuple[type[Exception], ...]:
+    """What is raised where the machine has no memory, the GPU has none, or a file cannot be read."""
     import torch
 
-    error: type[Exception] = torch.cuda.OutOfMemoryError
-    return error
+    return MemoryError, OSError, torch.cuda.OutOfMemoryError
 
 
 def torch_accelerator_error() -> type[Exception]:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -187,7 +188,9 @@ def stop_on_signals() -> threading.Event:
         if stop.is_set() and number == signal.SIGINT:
             sys.exit(130)
         stop.set()
-        print("risa: stopping; what was read is analysed and committed first", file=sys.stderr, flush=True)
+        # Not `print`, which fails where the signal comes in the middle of another one's.
+        with suppress(OSError):
+            os.write(2, b"risa: stopping; what was read is analysed and committed first\n")
 
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)

@@ -22,7 +22,7 @@ from risa_ray.live.rules import Alert, Rules
 from risa_ray.store.errors import StoreError
 from risa_ray.store.maintenance import compact
 from risa_ray.store.writer import SessionInfo, Writer
-from risa_ray.streaming.process import ProcessUse, process_use
+from risa_ray.streaming.process import ProcessUse, give_memory_back, keep_memory_flat, process_use
 
 log = logging.getLogger("risa.committer")
 
@@ -34,7 +34,7 @@ class CommitterStatus:
     """What the driver shows: figures now, alerts it has not seen, totals, and the store's trouble if any.
 
     `outcomes`: per camera, frames by what became of them: "analysed" or the cause of their drop. All counts are those
-    of this process: they begin at 0 when it is restarted.
+    of this process; in the driver's snapshots they are of the whole run, see `totals.Totals`.
     """
 
     figures: tuple[Figures, ...]
@@ -86,6 +86,7 @@ class CommitterActor:
     """
 
     def __init__(self, config: ChainConfig, run_id: str, run_began: float | None = None) -> None:
+        keep_memory_flat()
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
         self._writer = _writer(config.data, run_id, run_began)
         self._rolling = Rolling(config)
@@ -133,10 +134,11 @@ class CommitterActor:
     def lost(self, session: SessionInfo, last_seq: int, reason: str) -> None:
         """Account for the frames of a dead reader, and close its sessions; a second call changes nothing.
 
-        What was accounted is stored before this answers, unless the store is in trouble: then it waits with the rest.
+        What was accounted is stored when this answers. Otherwise ask again: should this process die before the store
+        takes it, nobody else knows of it.
 
         Raises:
-            StoreError: what is stored of the session cannot be read; nothing was accounted.
+            StoreError: the store cannot be read, or cannot take it now.
         """
         with self._lock:
             self._writer.open_session(session)
@@ -146,7 +148,7 @@ class CommitterActor:
                 counts = Counter(counts) + Counter(self._writer.lost(other, -1))
                 self._writer.close_session(other, "broken", reason)
             self._outcomes.setdefault(session.camera_id, Counter()).update(counts)
-        self._flush_now()
+            self._commit()
 
     def heartbeat(self, camera_states: Mapping[str, tuple[str, str]]) -> None:
         """Live cameras and their states, told about once a window; see `Writer.heartbeat`."""
@@ -240,6 +242,7 @@ class CommitterActor:
             self._upkeep(partial(upkeep, self._data, self._retention))
             time.sleep(_UPKEEP_S)
             self._upkeep(partial(compact, self._data))
+            give_memory_back()
 
     def _upkeep(self, work: Callable[[], object]) -> None:
         try:

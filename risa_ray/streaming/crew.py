@@ -6,13 +6,12 @@ import logging
 import secrets
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from risa_ray.config import ChainConfig
@@ -23,12 +22,15 @@ from risa_ray.store.errors import StoreError
 from risa_ray.store.runs import RunRecord
 from risa_ray.store.writer import SessionInfo
 from risa_ray.streaming.analyzer import AnalyzerStatus
-from risa_ray.streaming.calls import last_line
+from risa_ray.streaming.calls import last_line, patiently
 from risa_ray.streaming.cluster import frame_bytes_per_camera, node_id
 from risa_ray.streaming.committer import CommitterActor, CommitterStatus
 from risa_ray.streaming.fleet import Fleet
+from risa_ray.streaming.lifecycle import CameraState
+from risa_ray.streaming.losses import Losses
 from risa_ray.streaming.polling import Polled
 from risa_ray.streaming.reader import ReaderActor, ReaderStatus
+from risa_ray.streaming.totals import Totals
 
 log = logging.getLogger("risa")
 
@@ -73,18 +75,6 @@ class _Reader:
         return self.live or (ended and not self.given_up)
 
 
-@dataclass
-class _Loss:
-    """Frames of a dead live reader that the committer has to account for; `answer` refers to its answer."""
-
-    camera_id: str
-    session: SessionInfo
-    last_seq: int
-    reason: str
-    answer: Any = None
-    trouble: str = ""
-
-
 class Crew:
     """The committer, the analyzers and the readers of one run.
 
@@ -107,10 +97,10 @@ class Crew:
         self._config = config
         self._seen_alerts = 0
         self._committer_poll: Polled[CommitterStatus] = Polled(lambda: self.committer.status.remote(self._seen_alerts))
-        self._committer_pid: int | None = None
+        self._committer_totals = Totals()
         self._fleet = Fleet(config.pipeline, f"{run_id}-{generation}", _cameras(config), self._move)
         self._readers: dict[str, _Reader] = {}
-        self._losses: deque[_Loss] = deque()
+        self._losses = Losses(self.committer)
 
     def wait_ready(self, stop: threading.Event) -> None:
         """Wait until every analyzer has its models, or `stop` is set.
@@ -128,11 +118,14 @@ class Crew:
     def reconfigure(self, config: ChainConfig, run: RunRecord) -> None:
         """Follow an edited config: cameras are added, changed (as new sessions) and removed; the others go on."""
         self._config = config
+        share = self._share()
         wanted = {unit.camera.id: unit for unit in units_of(config)}
         for camera_id, reader in self._readers.items():
             unit = wanted.pop(camera_id, None)
             if unit is not None and reader.leaving is None and _same(unit, reader.unit):
                 reader.unit = unit
+                if reader.actor is not None:
+                    reader.actor.share.remote(share)
                 continue
             reader.successor = None if unit is None else self._reader(unit, run)
             if reader.leaving is None:
@@ -179,7 +172,7 @@ class Crew:
                 self._ended(running[reference])
         else:
             time.sleep(timeout_s)
-        self._tell_losses()
+        self._losses.tell()
         for reader in list(self._readers.values()):
             self._tend(reader, stopping)
         self._fleet.step()
@@ -196,25 +189,30 @@ class Crew:
         if status is None:
             return None
         if not self._committer_poll.news:
-            return replace(status, alerts=())
+            silent_s = self._committer_poll.silent_s
+            trouble = f"the store has not answered for {silent_s:.0f} s" if silent_s > _SILENT_S else status.trouble
+            return replace(self._committer_totals.total(), alerts=(), trouble=trouble)
         self._seen_alerts = status.alert_count
-        if self._committer_pid != status.process.pid:
+        if self._committer_totals.take(status):
             self.committer.reconfigure.remote(self._config)  # a new process knows the first config only
-        self._committer_pid = status.process.pid
-        return status
+        return self._committer_totals.total()
+
+    def last_committer_status(self, timeout_s: float) -> CommitterStatus:
+        """How the committer is now; waits for it to come back.
+
+        Raises:
+            RayError: it does not.
+        """
+        self._committer_totals.take(patiently(lambda: self.committer.status.remote(self._seen_alerts), timeout_s))
+        return self._committer_totals.total()
 
     def analyzer_statuses(self) -> tuple[AnalyzerStatus, ...]:
         """The last answer of each analyzer."""
         return self._fleet.statuses()
 
     def last_analyzer_statuses(self) -> tuple[AnalyzerStatus, ...]:
-        """How each analyzer is now; waits for those that answer."""
-        return tuple(s for a in self._fleet.actors if (s := _ask(a.status.remote())) is not None)
-
-    @property
-    def seen_alerts(self) -> int:
-        """Alerts that were told."""
-        return self._seen_alerts
+        """How each analyzer is now; waits a moment for those that answer."""
+        return self._fleet.last_statuses()
 
     def stop_readers(self) -> None:
         """Ask every reader to read no further."""
@@ -230,7 +228,7 @@ class Crew:
                 self._give_up(reader, f"the reader did not stop within {waited_s:.0f} s")
         deadline = time.monotonic() + _LAST_LOSSES_S
         while self._losses and time.monotonic() < deadline:
-            self._tell_losses()
+            self._losses.tell()
             time.sleep(0.1)
 
     def heartbeat(self) -> None:
@@ -266,6 +264,8 @@ class Crew:
             try:
                 node = node_id(camera.node, camera.id)
             except InputError as error:
+                if reader.status.note != str(error):
+                    log.warning("%s; it is waited for", error)
                 self._wait(reader, str(error), _BACK_OFF_S[-1])
                 return
         options: dict[str, Any] = {
@@ -273,12 +273,14 @@ class Crew:
         }  # fmt: skip
         if node is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=camera.node is None)
-        share = frame_bytes_per_camera(sum(1 for _ in self._config.cameras()))
         reader.actor = ray.remote(ReaderActor).options(**options).remote(
-            unit.store.id, with_credentials(camera), unit.store.timezone, share
+            unit.store.id, with_credentials(camera), unit.store.timezone, self._share()
         )  # fmt: skip
         reader.poll = Polled(reader.actor.status.remote)
         reader.running = reader.actor.run.remote(analyzer, self.committer, reader.session)
+
+    def _share(self) -> int:
+        return frame_bytes_per_camera(sum(1 for _ in self._config.cameras()))
 
     def _move(self, camera_id: str, analyzer: Any, abandon: bool) -> None:
         reader = self._readers.get(camera_id)
@@ -293,7 +295,7 @@ class Crew:
                 reader.resume_at = None
                 reader.given_up = not reader.live
                 reader.status = replace(reader.status, state="stopped")
-            elif time.monotonic() >= reader.resume_at and not self._loses(reader):
+            elif time.monotonic() >= reader.resume_at and not self._losses.of(reader.unit.camera.id):
                 self._start(reader)
         if reader.running is None or reader.poll is None:
             return
@@ -315,7 +317,7 @@ class Crew:
         camera_id = reader.unit.camera.id
         if reader.running is not None and time.monotonic() - reader.leaving > _LEAVE_S:
             self._give_up(reader, f"the reader did not stop within {_LEAVE_S:.0f} s")
-        if reader.running is not None or self._loses(reader):
+        if reader.running is not None or self._losses.of(camera_id):
             return
         _kill(reader.actor)
         self._fleet.release(camera_id)
@@ -327,8 +329,9 @@ class Crew:
         """A reader's run returned, failed, or died with its process."""
         reference, reader.running = reader.running, None
         try:
-            reader.status = ray.get(reference)
+            reader.status = replace(ray.get(reference), process=None)
             self._fleet.release(reader.unit.camera.id)
+            _kill(reader.actor)
             return
         except RayTaskError as error:
             reason = f"the reader failed: {last_line(error)}"
@@ -353,38 +356,16 @@ class Crew:
 
     def _wait(self, reader: _Reader, reason: str, seconds: float) -> None:
         """Start a reader again after a while."""
-        if reader.live:
-            reader.status = replace(reader.status, state="backing_off", note=reason, process=None)
+        state: CameraState = "backing_off" if reader.live else reader.status.state
+        reader.status = replace(reader.status, state=state, note=reason, process=None)
         reader.resume_at = time.monotonic() + seconds
 
     def _lose(self, reader: _Reader, reason: str) -> None:
         """Account for what a live reader had in hand, and close its session."""
         # One that had not been heard of yet may have begun a session all the same.
         session = reader.status.session or reader.session
-        self._losses.append(_Loss(reader.unit.camera.id, session, reader.status.last_seq, reason))
+        self._losses.add(reader.unit.camera.id, session, reader.status.last_seq, reason)
         reader.status = replace(reader.status, session=None, last_seq=-1)
-
-    def _loses(self, reader: _Reader) -> bool:
-        return any(loss.camera_id == reader.unit.camera.id for loss in self._losses)
-
-    def _tell_losses(self) -> None:
-        """The committer may be restarting itself: it is told until it has heard."""
-        for loss in list(self._losses):
-            if loss.answer is None:
-                loss.answer = self.committer.lost.remote(loss.session, loss.last_seq, loss.reason)
-            if not ray.wait([loss.answer], timeout=0)[0]:
-                continue
-            try:
-                ray.get(loss.answer)
-                self._losses.remove(loss)
-            except RayError as error:
-                loss.answer = None
-                if str(error) != loss.trouble and not isinstance(error, RayActorError):
-                    log.error(
-                        "camera %s: the frames of its dead reader are not accounted for yet: %s",
-                        loss.camera_id, last_line(error),
-                    )  # fmt: skip
-                loss.trouble = str(error)
 
     def _give_up(self, reader: _Reader, reason: str) -> None:
         log.error("camera %s: %s", reader.unit.camera.id, reason)
@@ -409,14 +390,3 @@ def _cameras(config: ChainConfig) -> list[tuple[str, Any]]:
 def _kill(actor: Any) -> None:
     if actor is not None:
         ray.kill(actor)
-
-
-def _ask(reference: Any) -> Any:
-    """An actor's answer, or None from one that is restarting or too busy to answer now."""
-    try:
-        return ray.get(reference, timeout=5)
-    except (RayActorError, GetTimeoutError):
-        return None
-    except RayError as error:
-        log.warning("an actor answered with an error: %s", last_line(error))
-        return None

@@ -96,10 +96,11 @@ class Decoding:
             self._drain()
             self._ending = Ending("stopped" if self._closed.is_set() else "complete", undecoded(self._source))
         except (BrokenSourceError, SourceError) as error:
-            self._ending = Ending("broken", redact(str(error)), isinstance(error, AccessRefusedError))
+            self._ending = Ending("broken", str(error), isinstance(error, AccessRefusedError))
         except Exception as error:
             # Whatever a decoder throws must end this session, named, and nothing else.
-            self._ending = Ending("broken", redact(f"{self._camera.source}: {type(error).__name__}: {error}"))
+            what = f"{type(error).__name__}: {redact(str(error))}"
+            self._ending = Ending("broken", f"{redact(self._camera.source)}: {what}")
         finally:
             self._buffer.close()
 

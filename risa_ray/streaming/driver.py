@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -83,7 +82,7 @@ def stream(
         config: with absolute paths.
         sources: what `preflight` found good.
         stop: set by Ctrl-C or SIGTERM; readers stop, and what was read is analysed and committed.
-        on_snapshot: called every `interval_s` from this thread.
+        on_snapshot: called every `interval_s` from this thread; what it raises ends the run, see `shown.Shown`.
         watch: asked every `interval_s` for an edited config, checked, with its sources; see `watch.ConfigWatch`.
 
     Raises:
@@ -95,17 +94,17 @@ def stream(
     lease = Lease(open_run(config, units_of(config), sources))
     run_id = lease.run.run_id
     _recover(lease.run)
-    crew, show = Crew(config, run_id, lease.run.generation), _Shown(on_snapshot)
+    crew = Crew(config, run_id, lease.run.generation)
     try:
         crew.wait_ready(stop)
         if not stop.is_set():
             crew.start_readers(lease.run)
-            _supervise(crew, lease, stop, show, began, interval_s, watch)
+            _supervise(crew, lease, stop, on_snapshot, began, interval_s, watch)
         try:
             patiently(lambda: crew.committer.flush.remote(True), _LAST_ANSWER_S)
         except RayError as error:
             raise StoreError(f"the last rows are not stored: {last_line(error)}") from None
-        status: CommitterStatus = patiently(lambda: crew.committer.status.remote(crew.seen_alerts), _LAST_ANSWER_S)
+        status = crew.last_committer_status(_LAST_ANSWER_S)
         analyzers, readers = crew.last_analyzer_statuses(), crew.statuses()
         stopped = not crew.finished or (stop.is_set() and not crew.started)
         if crew.losses:
@@ -117,28 +116,8 @@ def stream(
         lease.stop()
         crew.kill()
     elapsed = time.monotonic() - began
-    show(Snapshot(run_id, elapsed, status, readers, analyzers))
+    on_snapshot(Snapshot(run_id, elapsed, status, readers, analyzers))
     return StreamReport(run_id, lease.run.resumed, stopped, elapsed, status, readers, analyzers)
-
-
-class _Shown:
-    """Shows snapshots for as long as they can be shown: a full disk under the log must not end the run."""
-
-    def __init__(self, view: Callable[[Snapshot], None]) -> None:
-        self._view: Callable[[Snapshot], None] | None = view
-
-    def __call__(self, snapshot: Snapshot) -> None:
-        if self._view is None:
-            return
-        try:
-            self._view(snapshot)
-        except (OSError, SystemExit) as error:
-            # rich ends the process when nobody reads its output any more; 130 is a second Ctrl-C
-            if isinstance(error, SystemExit) and error.code != 1:
-                raise
-            self._view = None
-            with suppress(OSError):
-                log.warning("the run cannot be shown any more (%s); it goes on", error)
 
 
 def _recover(run: runs.RunRecord) -> None:
@@ -205,7 +184,7 @@ def _supervise(
 ) -> None:
     """Until every reader has ended."""
     deadline, next_beat = None, time.monotonic()
-    edited, try_at = None, 0.0
+    edited, try_at, told = None, 0.0, ""
     while crew.busy:
         if stop.is_set() and deadline is None:
             deadline = time.monotonic() + _STOP_S
@@ -214,9 +193,15 @@ def _supervise(
             crew.abandon(_STOP_S)
             break
         if (newer := watch()) is not None:
-            edited, try_at = newer, 0.0
+            edited, try_at, told = newer, 0.0, ""
         if edited is not None and deadline is None and time.monotonic() >= try_at:
-            edited, try_at = None if _follow(crew, lease, *edited) else edited, time.monotonic() + HEARTBEAT_S
+            try:
+                _follow(crew, lease, *edited)
+                edited = None
+            except (InputError, StoreError) as error:
+                if str(error) != told:
+                    log.error("the edited config is not followed yet: %s; it is tried again", error)
+                try_at, told = time.monotonic() + HEARTBEAT_S, str(error)
         crew.step(interval_s, stopping=deadline is not None)
         status = crew.committer_status()
         if status is not None:
@@ -227,14 +212,13 @@ def _supervise(
             crew.heartbeat()
 
 
-def _follow(crew: Crew, lease: Lease, config: ChainConfig, sources: Mapping[str, Source]) -> bool:
-    """Put an edited config into force. The store must know of it first: until it does, the old one stays."""
+def _follow(crew: Crew, lease: Lease, config: ChainConfig, sources: Mapping[str, Source]) -> None:
+    """Put an edited config into force. The store must know of it first: until it does, the old one stays.
+
+    Raises:
+        InputError, StoreError: the store does not know of it.
+    """
     units = units_of(config)
-    try:
-        lease.amend(_described(units, sources), _settings_key(config))
-        _write_context(config, units, sources)
-    except (InputError, StoreError) as error:
-        log.error("the edited config is not followed yet: %s; trying again in %.0f s", error, HEARTBEAT_S)
-        return False
+    lease.amend(_described(units, sources), _settings_key(config))
+    _write_context(config, units, sources)
     crew.reconfigure(config, lease.run)
-    return True

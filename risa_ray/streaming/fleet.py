@@ -26,6 +26,7 @@ _ABSENT_S = 20.0
 """Without an answer for so long an analyzer loses its cameras to the others. A restart takes less."""
 _START_S = 120.0
 """How long the start of a process and the loading of its models may take."""
+_LAST_ANSWER_S = 5.0
 _AGAIN_S = 5.0
 _WAIT_S = 60.0
 """How long the other analyzers are waited for once one is ready."""
@@ -42,6 +43,7 @@ class _Analyzer:
     """`place`: the node it is bound to (`analyzers: auto`), or None; `preparing`: until its models are loaded.
 
     `since`: when its process was asked for. `again_at`: when another is, after this one could not start; `told`: why.
+    `crashed_at`: when it died first since it was ready.
     """
 
     number: int
@@ -54,6 +56,7 @@ class _Analyzer:
     since: float = field(default_factory=time.monotonic)
     again_at: float | None = None
     told: str = ""
+    crashed_at: float | None = None
 
 
 class Fleet:
@@ -82,28 +85,24 @@ class Fleet:
         """Wait until every analyzer has its models, or `stop` is set; when one has, a minute at most for the others.
 
         Raises:
-            InputError: an analyzer cannot start.
+            InputError: an analyzer cannot start, or the first ones crash for two minutes.
         """
         began = said = time.monotonic()
-        waiting = {a.preparing: a for a in self._analyzers}
-        while waiting and not stop.is_set():
-            if len(waiting) < len(self._analyzers) and time.monotonic() - began > _WAIT_S:
-                log.warning(
-                    "beginning with %d of %d analyzers", len(self._analyzers) - len(waiting), len(self._analyzers)
-                )
+        while (waiting := [a for a in self._analyzers if not a.ready]) and not stop.is_set():
+            now, ready, wanted = time.monotonic(), len(self._analyzers) - len(waiting), len(self._analyzers)
+            if ready and now - began > _WAIT_S:
+                log.warning("beginning with %d of %d analyzers", ready, wanted)
                 return
-            ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0.5)
-            for reference in ready:
-                try:
-                    ray.get(reference)
-                except RayError as error:
-                    raise InputError(f"pipeline: an analyzer cannot start ({last_line(error)})") from None
-                self._now_ready(waiting.pop(reference))
-            if waiting and time.monotonic() - said > 30:
-                said = time.monotonic()
-                log.warning(
-                    "waiting for the cluster to place and start %d of %d analyzers", len(waiting), len(self._analyzers)
-                )
+            for analyzer in waiting:
+                why = self._see_to_models(analyzer)
+                if not ready and now - (analyzer.crashed_at or now) > _START_S:
+                    why = why or "its process dies again and again"
+                if why:
+                    raise InputError(f"pipeline: an analyzer cannot start ({why})")
+            if now - said > 30:
+                said = now
+                log.warning("waiting for the cluster to place and start %d of %d analyzers", len(waiting), wanted)
+            stop.wait(0.1)
 
     def assign(self, camera_id: str) -> tuple[Any, str | None]:
         """The analyzer that a camera is to use, the one with the fewest, and the id of its node if that is known."""
@@ -138,10 +137,19 @@ class Fleet:
         """The last answer of each analyzer that has given one."""
         return tuple(a.poll.value for a in self._analyzers if a.poll.value is not None)
 
-    @property
-    def actors(self) -> list[Any]:
-        """The actors themselves."""
-        return [a.actor for a in self._analyzers]
+    def last_statuses(self) -> tuple[AnalyzerStatus, ...]:
+        """How each analyzer is now; waits a moment for those that answer."""
+        answers = [a.actor.status.remote() for a in self._analyzers]
+        ready, _ = ray.wait(answers, num_returns=len(answers), timeout=_LAST_ANSWER_S) if answers else ([], [])
+        statuses = []
+        for answer in ready:
+            try:
+                statuses.append(ray.get(answer))
+            except RayActorError:
+                continue  # it is being restarted
+            except RayError as error:
+                log.warning("an analyzer answered with an error: %s", last_line(error))
+        return tuple(statuses)
 
     def kill(self) -> None:
         """End every analyzer; what they keep for a successor goes too."""
@@ -174,7 +182,7 @@ class Fleet:
         return _Analyzer(number, actor, place, actor.prepare.remote(self._cameras), poll)
 
     def _now_ready(self, analyzer: _Analyzer) -> None:
-        analyzer.ready, analyzer.preparing = True, None
+        analyzer.ready, analyzer.preparing, analyzer.crashed_at = True, None, None
         analyzer.poll.patience()
 
     def _tend(self, analyzer: _Analyzer) -> None:
@@ -186,15 +194,16 @@ class Fleet:
         if analyzer.poll.dead:
             self._fail(analyzer, "its process cannot start")
             return
-        if analyzer.preparing is not None:
-            self._see_to_start(analyzer)
-            return
         timeout_s = self._pipeline.analyzer_timeout_s
         busy_s = status.busy_s if status is not None and analyzer.poll.news else 0.0
-        silent = analyzer.poll.silent_s > timeout_s and self._node_lives(analyzer)
-        if analyzer.ready and (busy_s > timeout_s or silent):
+        # A frame that hangs it may be there again before it is ready; and an answer may still be of the process before.
+        hangs = timeout_s < busy_s < time.monotonic() - analyzer.since
+        silent = analyzer.ready and analyzer.poll.silent_s > timeout_s and self._node_lives(analyzer)
+        if hangs or silent:
             log.error("analyzer %d hangs for %.0f s: a new process takes its place", analyzer.number, timeout_s)
             self._kill_process(analyzer)
+        elif analyzer.preparing is not None:
+            self._see_to_start(analyzer)
 
     def _kill_process(self, analyzer: _Analyzer) -> None:
         """Ray starts another, which finds in the journal what this one was at work on."""
@@ -206,20 +215,27 @@ class Fleet:
     def _see_to_start(self, analyzer: _Analyzer) -> None:
         """An analyzer that was started beside the run is used once it has its models."""
         if not ray.wait([analyzer.preparing], timeout=0)[0]:
-            # A frame that hangs it may be sent again before it is ready.
             placed = analyzer.poll.value is not None
             if placed and time.monotonic() - analyzer.since > self._pipeline.analyzer_timeout_s + _START_S:
                 log.error("analyzer %d does not get ready: a new process takes its place", analyzer.number)
                 self._kill_process(analyzer)
             return
+        if why := self._see_to_models(analyzer):
+            self._fail(analyzer, why)
+
+    def _see_to_models(self, analyzer: _Analyzer) -> str:
+        """Note whether it has its models; after a crash they are loaded anew. Why it cannot start, or ""."""
+        if not ray.wait([analyzer.preparing], timeout=0)[0]:
+            return ""
         try:
             ray.get(analyzer.preparing)
             self._now_ready(analyzer)
         except RayError as error:
-            if isinstance(error, RayActorError) and not hopeless(error):
-                analyzer.preparing = analyzer.actor.prepare.remote(self._cameras)  # it died meanwhile, and comes back
-            else:
-                self._fail(analyzer, last_line(error))
+            if hopeless(error) or not isinstance(error, RayActorError):
+                return last_line(error)
+            analyzer.crashed_at = analyzer.crashed_at or time.monotonic()
+            analyzer.preparing = analyzer.actor.prepare.remote(self._cameras)
+        return ""
 
     def _fail(self, analyzer: _Analyzer, why: str) -> None:
         """An analyzer cannot start: its cameras move where others work, and it is tried again and again."""

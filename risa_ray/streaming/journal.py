@@ -18,6 +18,10 @@ Key = tuple[str, int]
 """session_id and frame_seq."""
 
 _FORGOTTEN_S = 86_400.0
+_SUSPECTS = 200
+"""So many are kept: a live camera's frame may be stale when its turn comes again, and is then never cleared."""
+_MEMORY = Path("/dev/shm")  # noqa: S108 the names carry a run's id
+"""A folder in memory, on Linux."""
 
 POISON_DEATHS = 2
 """Deaths of a process with one frame alone at work, after which that frame counts as poison."""
@@ -27,21 +31,25 @@ class Journal:
     """Finds the frame that kills the process.
 
     What is at work when a process dies is suspected: its successor takes each of those frames alone. A frame that was
-    alone at work when the process died, twice, is poison. The file lies in the folder for temporary files, since a
-    successor on another node may as well begin anew.
+    alone at work when the process died, twice, is poison. The file, written twice for every batch, lies in memory where
+    the system has a folder there, since it need only outlive the process; a successor on another node begins anew.
 
     Args:
         name: the same for a process and its successor; None keeps nothing.
     """
 
     def __init__(self, name: str | None) -> None:
-        self._path = Path(tempfile.gettempdir()) / f"risa-{name}.journal" if name else None
+        self._path = _folder() / f"risa-{name}.journal" if name else None
         self._closed = self._told = False
         _tidy()
         left = self._read()
         self._deaths: dict[Key, int] = {(session, seq): deaths for session, seq, deaths in left["suspects"]}
         for session, seq in left["at_work"]:
-            self._deaths[session, seq] = self._deaths.get((session, seq), 0) + (len(left["at_work"]) == 1)
+            deaths = self._deaths.pop((session, seq), 0)  # the newest comes last
+            self._deaths[session, seq] = deaths + (len(left["at_work"]) == 1)
+        # Those of this death are all kept, or the guilty one might be forgotten every time.
+        kept = max(_SUSPECTS, len(left["at_work"]))
+        self._deaths = dict(list(self._deaths.items())[-kept:])
         self._write([])
 
     def suspects(self, key: Key) -> bool:
@@ -86,15 +94,19 @@ class Journal:
             draft.write_text(json.dumps({"at_work": keys, "suspects": suspects}), encoding="utf-8")
             os.replace(draft, self._path)
         except OSError as error:
-            # A full folder for temporary files must cost no frame.
+            # A full folder must cost no frame.
             if not self._told:
                 log.warning("%s: cannot be written (%s); a frame that kills is not found", self._path, error.strerror)
             self._told = True
 
 
+def _folder() -> Path:
+    return _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+
+
 def _tidy() -> None:
     """Remove what runs left behind that were killed whole. A living analyzer writes its journal anew."""
-    for path in Path(tempfile.gettempdir()).glob("risa-*-*.journal"):
+    for path in _folder().glob("risa-*-*.journal"):
         with suppress(OSError):
             if path.stat().st_mtime < time.time() - _FORGOTTEN_S:
                 path.unlink()

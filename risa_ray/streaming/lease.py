@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Mapping
 
 from risa_ray.store import runs
-from risa_ray.store.errors import StoreError
 from risa_ray.store.table import Table
 
 log = logging.getLogger("risa")
@@ -48,6 +47,7 @@ class Lease:
 
     def _renew_forever(self) -> None:
         table: Table | None = None
+        told = ""
         while not self._over.wait(_RENEW_S):
             with self._lock:
                 if self._over.is_set():
@@ -55,7 +55,10 @@ class Lease:
                 try:
                     table = table or Table(self.run.data, "runs")
                     runs.renew(self.run, table=table)
-                except StoreError as error:
+                    told = ""
+                except Exception as error:
                     table = None
                     # The run goes on: should another take it up meanwhile, the marks keep the rows exactly once.
-                    log.warning("%s", error)
+                    if str(error) != told:
+                        log.warning("the run's record is not renewed: %s", error)
+                    told = str(error)

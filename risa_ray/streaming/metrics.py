@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Iterable
 
 from ray.util.metrics import Counter, Gauge
 
+from risa_ray.live.figures import Figures
 from risa_ray.streaming.committer import CommitterStatus
 from risa_ray.streaming.driver import Snapshot
 from risa_ray.streaming.lifecycle import CAMERA_STATES, CameraState
 from risa_ray.streaming.process import ProcessUse
 
 _CAMERA = ("store_id", "camera_id")
-
-
-View = Callable[[Snapshot], None]
 _Tags = dict[str, dict[str, str]]
 
 
@@ -62,11 +61,19 @@ class Metrics:
         for camera_id, tags in self._shown.items():
             if camera_id not in cameras:  # taken from the config
                 self._set_state(tags, None)
+                self._set_figures(tags, None)
         self._shown = cameras
 
     def _set_state(self, tags: dict[str, str], current: CameraState | None) -> None:
         for state in CAMERA_STATES:
             self._state.set(float(state == current), {**tags, "state": state})
+
+    def _set_figures(self, tags: dict[str, str], figures: Figures | None) -> None:
+        """Of a camera without a picture nothing is known: neither is its shop empty nor its delay none."""
+        known = figures is not None and figures.frames_analysed > 0
+        self._people.set(float(figures.people_now) if figures is not None and known else math.nan, tags)
+        delay = figures.delay_p95_s if figures is not None else None
+        self._delay.set(math.nan if delay is None else delay, tags)
 
     def _set_committer(self, committer: CommitterStatus, cameras: _Tags) -> None:
         for camera_id, outcomes in committer.outcomes.items():
@@ -75,8 +82,7 @@ class Metrics:
                     self._count(self._frames, number, {**cameras[camera_id], "outcome": outcome})
         for figures in committer.figures:
             if figures.zone_id is None and figures.camera_id in cameras:
-                self._people.set(float(figures.people_now), cameras[figures.camera_id])
-                self._delay.set(figures.delay_p95_s or 0.0, cameras[figures.camera_id])
+                self._set_figures(cameras[figures.camera_id], figures)
         for alert in committer.alerts:
             self._alerts.inc(1.0, {"rule_id": alert.rule_id, "severity": alert.severity})
         self._count(self._faces, committer.faces, {})
@@ -107,13 +113,3 @@ def processes(snapshot: Snapshot) -> Iterable[tuple[str, str, ProcessUse]]:
             yield "reader", camera_id, reader.process
     for number, analyzer in enumerate(snapshot.analyzers):
         yield "analyzer", str(number), analyzer.process
-
-
-def everybody(*views: View) -> View:
-    """One view of several: each gets every snapshot."""
-
-    def see(snapshot: Snapshot) -> None:
-        for view in views:
-            view(snapshot)
-
-    return see

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import ray
 from ray.exceptions import RayTaskError
 
-from risa_ray.config import CameraConfig, redact
+from risa_ray.config import CameraConfig
 from risa_ray.errors import SourceError
 from risa_ray.sources import create_source, policy_of
 from risa_ray.store.writer import SessionInfo
@@ -22,7 +22,7 @@ from risa_ray.streaming.buffer import FrameBuffer
 from risa_ray.streaming.calls import last_line, patiently
 from risa_ray.streaming.decoding import Decoding, Ending
 from risa_ray.streaming.lifecycle import BackOff, CameraState, Lifecycle
-from risa_ray.streaming.process import ProcessUse, process_use
+from risa_ray.streaming.process import ProcessUse, keep_memory_flat, process_use
 from risa_ray.streaming.sender import Sender
 
 log = logging.getLogger("risa.reader")
@@ -74,6 +74,7 @@ class ReaderActor:
     def __init__(self, store_id: str, camera: CameraConfig, timezone: str, bytes_in_flight: int) -> None:
         import cv2
 
+        keep_memory_flat()
         cv2.setNumThreads(1)
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
         self._store_id = store_id
@@ -125,7 +126,18 @@ class ReaderActor:
             if self._sender is not None:
                 self._sender.use(analyzer, abandon)
 
+    def share(self, bytes_in_flight: int) -> None:
+        """The camera's share of the object store is another: cameras came or went."""
+        with self._changing:
+            self._bytes_in_flight = bytes_in_flight
+            if self._sender is not None:
+                self._sender.share(bytes_in_flight)
+
     def status(self) -> ReaderStatus:
+        with self._changing:
+            return self._status()
+
+    def _status(self) -> ReaderStatus:
         now, before = self._decoding, self._before
         return ReaderStatus(
             camera_id=self._camera.id,
@@ -155,7 +167,7 @@ class ReaderActor:
         try:
             return self._read(committer, session)
         except SourceError as error:
-            ending = Ending("broken", redact(str(error)))
+            ending = Ending("broken", str(error))
         except RayTaskError as error:
             if not session.live:
                 raise
@@ -167,10 +179,17 @@ class ReaderActor:
     def _account(self, committer: Any, session: SessionInfo, reason: str) -> None:
         """The session ends with frames that nobody will say anything of."""
         last_seq = self._decoding.last_seq if self._decoding and self._session == session else -1
-        try:
-            patiently(lambda: committer.lost.remote(session, last_seq, reason))
-        except RayTaskError as error:
-            log.error("camera %s: its frames are not accounted for: %s", self._camera.id, last_line(error))
+        told = False
+        while True:
+            try:
+                patiently(lambda: committer.lost.remote(session, last_seq, reason))
+                return
+            except RayTaskError as error:
+                if not told:
+                    log.error("camera %s: its frames are not accounted for yet: %s", self._camera.id, last_line(error))
+                told = True
+                if self._stopping.wait(1):
+                    return
 
     def _tell(self, reason: str, *, new: bool) -> None:
         """Log why a camera broke off; once, as long as every attempt to connect fails for the same reason."""
@@ -186,6 +205,8 @@ class ReaderActor:
         buffer = FrameBuffer(policy, _WAITING_FRAMES[policy], self._camera.max_staleness_s)
         decoding = Decoding(source, self._camera, session, -1 if mark is None else mark, buffer, self._lifecycle)
         with self._changing:
+            self._before = self._status()
+            self._session, self._decoding = session, decoding
             self._sender = sender = Sender(
                 self._store_id,
                 self._camera,
@@ -197,8 +218,6 @@ class ReaderActor:
                 mark,
                 buffer.wake,
             )
-        self._before = self.status()
-        self._session, self._decoding = session, decoding
         self._began_at, self._ended_at = time.monotonic(), 0.0
         if self._stopping.is_set():  # `stop` may have looked for the decoding just before it was there
             decoding.close()
@@ -226,6 +245,8 @@ class ReaderActor:
                 decoding.give_up(f"no picture for {2 * self._camera.stall_timeout_s:g} s; connecting again")
             if buffer.waiting > _WAITING_OUTCOMES:
                 decoding.give_up("the store is behind; connecting again once it is not")
+            if buffer.waiting:
+                sender.open()
             if not sender.has_room:
                 buffer.wait(_TICK_S)
             elif run := buffer.take(sender.run_length, _TICK_S, newest=sender.crowded):

@@ -16,9 +16,10 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from risa_ray.config import CameraConfig, Policy
 from risa_ray.frames import Chunk, Frame, Outcome
-from risa_ray.store.writer import GapError, SessionInfo
+from risa_ray.store.errors import GapError, StoreError
+from risa_ray.store.writer import SessionInfo
 from risa_ray.streaming.analyzer import StateLostError
-from risa_ray.streaming.calls import last_line, patiently
+from risa_ray.streaming.calls import hopeless, last_line
 
 log = logging.getLogger("risa.reader")
 
@@ -85,6 +86,9 @@ class Sender:
         self._adds: deque[Future[int]] = deque()
         self._on_answer = on_answer
         self._opened = mark is not None
+        self._opening: Future[int] | None = None
+        self._open_at = 0.0
+        self._open_told = ""
         self._acknowledged = -1 if mark is None else mark
         self._fresh = True
         self._frame_bytes = 0
@@ -106,7 +110,7 @@ class Sender:
         fits = _IN_FLIGHT if self._bytes_in_flight >= _IN_FLIGHT * self._frame_bytes and not self.crowded else 1
         waiting = sum(len(c.outcomes) for c in self._unacknowledged)
         moving = self._following is not None
-        return len(self._in_flight) < fits and waiting < _UNACKNOWLEDGED_OUTCOMES and not moving
+        return self._opened and len(self._in_flight) < fits and waiting < _UNACKNOWLEDGED_OUTCOMES and not moving
 
     @property
     def crowded(self) -> bool:
@@ -120,10 +124,14 @@ class Sender:
             return 1
         return max(1, min(self._run_frames, self._bytes_in_flight // (self._frame_bytes * _IN_FLIGHT)))
 
+    def open(self) -> None:
+        """Ask the store for the session, unless it is open or asked for; there is no room before."""
+        if not self._opened and self._opening is None and time.monotonic() >= self._open_at:
+            self._opening = self._committer.open_session.remote(self._session).future()
+            self._opening.add_done_callback(lambda _: self._on_answer())
+
     def send(self, run: Sequence[Frame | Outcome]) -> None:
         """Have a run analysed; it continues the one before."""
-        if not self._opened:
-            self._open()
         self._frame_bytes = max([self._frame_bytes, *(i.image.nbytes for i in run if isinstance(i, Frame))])
         if any(flight.answer is None for flight in self._in_flight):
             self._in_flight.append(_InFlight(run, None))  # behind those that are to be sent again
@@ -142,8 +150,13 @@ class Sender:
             self._following = analyzer, abandon or not waited_for
         self._on_answer()
 
+    def share(self, bytes_in_flight: int) -> None:
+        """From now on frames under way may take so much; from any thread."""
+        self._bytes_in_flight = bytes_in_flight
+
     def settle(self) -> None:
         """Pass finished analyses on to the committer, in order, and send again what has to be. Waits for nothing."""
+        self._see_to_opening()
         self._change_analyzer()
         while self._in_flight and (answer := self._in_flight[0].answer) is not None and answer.done():
             self._pass_on(answer)
@@ -153,12 +166,16 @@ class Sender:
 
     def finish(self, state: str, note: str) -> None:
         """Close the session and wait until the store has all of it."""
-        if not self._opened:
+        if not self._opened and not self._unacknowledged:
             return
         self._analyzer.forget.remote(self._camera.id)
         last = self._unacknowledged[-1].last_seq if self._unacknowledged else self._acknowledged
         while True:
             try:
+                while not self._opened:
+                    self.open()
+                    time.sleep(0.05)
+                    self._see_to_opening()
                 while self._adds:
                     self._adds[0].result()
                     self._adds.popleft()
@@ -170,13 +187,34 @@ class Sender:
             except RayError as error:
                 self._resend(error)
 
-    def _open(self) -> None:
-        self._acknowledge(patiently(lambda: self._committer.open_session.remote(self._session)))
+    def _see_to_opening(self) -> None:
+        """Once the session is open: hand over what the store has not. A store in trouble is asked again."""
+        if self._unacknowledged:
+            self.open()
+        if self._opening is None or not self._opening.done():
+            return
+        opening, self._opening = self._opening, None
+        try:
+            self._acknowledge(opening.result())
+        except RayError as error:
+            waits = isinstance(getattr(error, "cause", None), StoreError)
+            if hopeless(error) or (isinstance(error, RayTaskError) and not waits):
+                raise
+            if waits and last_line(error) != self._open_told:
+                self._open_told = last_line(error)
+                log.warning("camera %s: its frames wait for the store: %s", self._camera.id, self._open_told)
+            self._open_at = time.monotonic() + _ASK_EVERY_S
+            return
         self._opened = True
+        for chunk in self._unacknowledged:
+            self._add(chunk)
+
+    def _add(self, chunk: Chunk) -> None:
+        self._adds.append(self._committer.add.remote(chunk).future())
 
     def _analyze(self, run: Sequence[Frame | Outcome]) -> Future[Chunk]:
         answer: Future[Chunk] = self._analyzer.analyze.remote(
-            self._store_id, self._camera, self._session.session_id, run, self._fresh, self._max_age_s
+            self._store_id, self._camera, self._session.session_id, run, self._fresh, self._max_age_s, time.time()
         ).future()
         answer.add_done_callback(lambda _: self._on_answer())
         return answer
@@ -195,7 +233,8 @@ class Sender:
 
     def _commit(self, chunk: Chunk) -> None:
         self._unacknowledged.append(chunk)
-        self._adds.append(self._committer.add.remote(chunk).future())
+        if self._opened:
+            self._add(chunk)
 
     def _recover(self, error: RayError) -> None:
         """Send again everything without an answer, as a new tracker epoch."""
@@ -232,7 +271,7 @@ class Sender:
             flight.answer = None
 
     def _collect_acknowledgements(self) -> None:
-        if self._unacknowledged and not self._adds and time.monotonic() >= self._ask_at:
+        if self._unacknowledged and self._opened and not self._adds and time.monotonic() >= self._ask_at:
             # Every answer came while the store was in trouble, and nothing more may be sent before there is one.
             self._ask_at = time.monotonic() + _ASK_EVERY_S
             self._adds.append(self._committer.acknowledged.remote(self._session.session_id).future())
@@ -250,7 +289,8 @@ class Sender:
 
     def _resend(self, error: RayError) -> None:
         """The committer restarted (it says so by a gap, or by not answering): send it again what it never kept."""
-        if isinstance(error, RayTaskError) and not isinstance(getattr(error, "cause", None), GapError | KeyError):
+        known = isinstance(getattr(error, "cause", None), GapError | KeyError)
+        if hopeless(error) or (isinstance(error, RayTaskError) and not known):
             raise error
         restarted = isinstance(error, RayActorError)
         log.warning(
@@ -258,6 +298,5 @@ class Sender:
             self._camera.id, "is gone" if restarted else f"is behind ({last_line(error)})",
         )  # fmt: skip
         self._adds.clear()
-        self._open()
-        for chunk in self._unacknowledged:
-            self._adds.append(self._committer.add.remote(chunk).future())
+        self._opened, self._open_at = False, 0.0
+        self.open()

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 
 from rich.console import Console
 
 from risa_ray.live.events import EventWriter
+from risa_ray.live.figures import Figures
 from risa_ray.live.terminal import Progress, Terminal
 from risa_ray.streaming.driver import Snapshot
+from risa_ray.streaming.lifecycle import ENDED
+from risa_ray.streaming.reader import ReaderStatus
 
-_EVENTS_EVERY_S = 1.0
+_FIGURES_EVERY_S = 1.0
+_FIGURES_IN_FILE_EVERY_S = 10.0
+"""A file keeps them all: 4 MB a day for each camera and zone."""
 
 
 class RunView:
@@ -21,7 +26,8 @@ class RunView:
 
     Args:
         console: where people look. Standard error when events go to standard output.
-        events: file for JSON lines, "-" for standard output, or None.
+        events: file for JSON lines, "-" for standard output, or None. Alerts and states are sent at once, figures each
+            second, or 10 s into a file.
         notes: lines that stay at the bottom.
         duration_s: length of the run where it is known, for the progress bar.
     """
@@ -37,8 +43,10 @@ class RunView:
         self._events = EventWriter(events) if events else None
         self._notes = tuple(notes)
         self._duration_s = duration_s
-        self._states: dict[str, str] = {}
-        self._next_event = 0.0
+        self._figures_every_s = _FIGURES_EVERY_S if events == "-" else _FIGURES_IN_FILE_EVERY_S
+        self._readers: Mapping[str, ReaderStatus] = {}
+        self._unsent: Iterable[Figures] = ()
+        self._next_figures = 0.0
         self._started = False
 
     def __enter__(self) -> RunView:
@@ -50,6 +58,7 @@ class RunView:
     ) -> None:
         self._terminal.__exit__(kind, error, traceback)
         if self._events:
+            self._send_last(self._events)
             self._events.close()
 
     def __call__(self, snapshot: Snapshot) -> None:
@@ -70,26 +79,33 @@ class RunView:
         )
         self._terminal.update(committer.figures, committer.alerts, progress, [*self._notes, *notes, *trouble])
         if self._events:
-            self._send(self._events, snapshot, states)
-        self._states = states
+            self._send(self._events, snapshot)
+        self._readers = snapshot.readers
 
     def run(self, run_id: str, state: str, **details: str | int | float | bool) -> None:
-        """Send the event of a run's end."""
+        """Send the event of a run's end, after its last figures."""
         if self._events:
+            self._send_last(self._events)
             self._events.run(run_id, state, datetime.now(UTC), **details)
 
-    def _send(self, events: EventWriter, snapshot: Snapshot, states: dict[str, str]) -> None:
+    def _send(self, events: EventWriter, snapshot: Snapshot) -> None:
         if not self._started:
             self._started = True
             events.run(snapshot.run_id, "started", datetime.now(UTC))
         for alert in snapshot.committer.alerts:
             events.alert(alert)
         now = datetime.now(UTC)
-        for camera_id, state in states.items():
-            if self._states.get(camera_id) != state:
-                events.camera(
-                    snapshot.readers[camera_id].store_id, camera_id, state, now, snapshot.readers[camera_id].note
-                )
-        if time.monotonic() >= self._next_event:
-            self._next_event = time.monotonic() + _EVENTS_EVERY_S
-            events.figures(snapshot.committer.figures)
+        for camera_id, reader in snapshot.readers.items():
+            if camera_id not in self._readers or self._readers[camera_id].state != reader.state:
+                events.camera(reader.store_id, camera_id, reader.state, now, reader.note)
+        for camera_id, reader in self._readers.items():
+            if camera_id not in snapshot.readers and reader.state not in ENDED:  # it left the config
+                events.camera(reader.store_id, camera_id, "stopped", now)
+        self._unsent = snapshot.committer.figures
+        if time.monotonic() >= self._next_figures:
+            self._next_figures = time.monotonic() + self._figures_every_s
+            self._send_last(events)
+
+    def _send_last(self, events: EventWriter) -> None:
+        unsent, self._unsent = self._unsent, ()
+        events.figures(unsent)

@@ -69,6 +69,15 @@ def test_appends_to_what_is_there(tmp_path: Path) -> None:
     assert [e["state"] for e in lines(target)] == ["started", "complete"]
 
 
+def test_a_log_rotator_may_empty_the_file(tmp_path: Path) -> None:
+    target = tmp_path / "events.jsonl"
+    writer = EventWriter(str(target))
+    writer.run("abc", "started", START)
+    os.truncate(target, 0)  # logrotate's copytruncate
+    writer.run("abc", "complete", START)
+    assert [e["state"] for e in lines(target)] == ["complete"]
+
+
 def test_a_target_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written") as error:
         EventWriter(str(tmp_path))

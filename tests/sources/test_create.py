@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image as PilImage
 
 from risa_ray.config import CameraConfig
 from risa_ray.errors import BrokenSourceError, SourceError
@@ -37,6 +39,45 @@ def test_the_policy_follows_the_source_unless_configured(clip: Path, make_source
     assert policy(str(clip), policy="freshest") == "freshest"
     assert policy("usb:0") == "freshest"
     assert policy("demo:front", policy="every_frame") == "every_frame"
+
+
+@pytest.fixture(params=["film.mp4", "still.png", "folder"])
+def recording(request: pytest.FixtureRequest, clip: Path, tmp_path: Path) -> Path:
+    """A video, a picture, or a folder of pictures."""
+    path = tmp_path / str(request.param)
+    if path.suffix == ".mp4":
+        shutil.copy(clip, path)
+        return path
+    picture = path / "a.png" if path.name == "folder" else path
+    picture.parent.mkdir(exist_ok=True)
+    PilImage.new("RGB", (16, 12)).save(picture)
+    return path
+
+
+def test_what_a_recording_told_at_its_check_stays(recording: Path, make_source: MakeSource) -> None:
+    source = make_source(recording)
+    source.check()
+    told = source.fingerprint(), source.started_at(), source.size()
+    for file in [recording] if recording.is_file() else recording.iterdir():
+        file.write_bytes(b"another")
+    assert (source.fingerprint(), source.started_at(), source.size()) == told
+    shutil.rmtree(recording) if recording.is_dir() else recording.unlink()
+    assert (source.fingerprint(), source.started_at(), source.size()) == told
+
+
+def test_a_recording_that_is_gone_is_named(recording: Path, make_source: MakeSource) -> None:
+    source = make_source(recording)
+    shutil.rmtree(recording) if recording.is_dir() else recording.unlink()
+    for ask in (source.fingerprint, source.started_at, source.size, source.check):
+        with pytest.raises(SourceError, match=recording.name) as refused:
+            ask()
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".png", ""])
+def test_a_name_that_no_file_can_have_is_refused(suffix: str, tmp_path: Path, make_source: MakeSource) -> None:
+    with pytest.raises(SourceError, match="file name too long; check 'source' of camera cam"):
+        make_source(tmp_path / f"{'x' * 300}{suffix}")
 
 
 @pytest.mark.parametrize("source", ["usb:", "usb:one", "usb:-1", "usb:video0"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 from disks import fill, remount
 
 from risa_ray.analytics import open_dataset
@@ -81,6 +82,46 @@ def test_what_a_failed_write_left_behind_harms_nobody_and_goes(disk: Path, tools
     assert torn.exists(), "a commit may still be under way"
     compact(str(data), keep_hours=0)
     assert on_disk(data) == mentioned(data)
+
+
+def test_the_same_trouble_reads_the_same_with_each_attempt(tmp_path: Path, tools: Any) -> None:
+    """Each attempt has a file of its own, whose name would make the trouble another."""
+    writer = Writer(str(tmp_path), "run1")
+    writer.open_session(tools.session())
+    writer.add(tools.chunk(0, 14))
+    day = tmp_path / "observations" / f"date={tools.START.date()}"
+    day.write_text("no folder")
+    told = set()
+    for _ in range(3):
+        with pytest.raises(StoreError) as caught:
+            writer.flush()
+        told.add(str(caught.value))
+    (trouble,) = told
+    assert f"{day}/store_id=007/part-…" in trouble
+    day.unlink()
+    assert writer.flush() == {"s1": 9}
+
+
+def test_a_table_whose_disk_is_gone_is_not_created_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, unmounted = tmp_path / "data", tmp_path / "unmounted"
+    table = Table(str(data), "frames")
+    table.commit(None, {"s1": 9})
+    data.rename(unmounted)
+
+    def fail(*_: object) -> None:
+        raise OSError("Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeltaTable, "update_incremental", fail)
+        with pytest.raises(StoreError, match=str(data)):
+            table.refresh()
+        with pytest.raises(StoreError, match=str(data)):
+            table.commit(None, {"s1": 19})
+    assert not data.exists()
+    unmounted.rename(data)
+    table.refresh()
+    assert table.mark("s1") == 9
+    table.commit(None, {"s1": 19})
 
 
 def test_a_path_that_becomes_read_only(disk: Path, tools: Any) -> None:

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from risa_ray.frames import Chunk, from_unix
+from risa_ray.store import recovery
 from risa_ray.store.errors import StoreError
 from risa_ray.store.recovery import recover
 from risa_ray.store.runs import RunRecord, RunSource, amend, complete, renew, start_run
@@ -21,6 +22,9 @@ from risa_ray.store.table import Table
 from risa_ray.store.verify import verify
 from risa_ray.store.writer import SessionInfo, Writer
 
+DAY = 86_400
+A, B = "00000000000a", "00000000000b"
+"""Names as live sessions have them."""
 NOW = 1_700_000_000.0
 """When the tests' runs begin; their frames are captured from here on, two a second, frame s with s % 3 faces."""
 
@@ -92,7 +96,7 @@ def test_what_a_dead_run_left_open_is_accounted_when_it_is_resumed(data: Path, t
     assert 0 <= (row["window_start"] - moment(20)).total_seconds() <= 20, "when it was taken, not when it was found"
 
 
-def test_recovering_again_or_side_by_side_changes_nothing(data: Path, tools: Any) -> None:
+def test_recovering_again_changes_nothing(data: Path, tools: Any) -> None:
     run = begin(data)
     deliver(data, run, tools, "first", 44)
     again = begin(data, seconds=600)
@@ -101,6 +105,36 @@ def test_recovering_again_or_side_by_side_changes_nothing(data: Path, tools: Any
     third = begin(data, seconds=1200)
     assert recover(third, at(1200)) == 0
     assert ends(data, tools)["first"]["read"] == 45
+
+
+@pytest.mark.parametrize("place", ["sessions are found", "frames", "runs"])
+def test_two_that_recover_at_once_account_for_each_frame_once(
+    data: Path, tools: Any, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """The second recovers all of it while the first has got to where it knows the sessions, or to a commit."""
+    deliver(data, begin(data), tools, A, 44)
+    first, second = (begin(data, seconds=600, settings=name) for name in ("first", "second"))
+    meanwhile = [lambda: recover(second, at(600))]
+    find, commit = recovery.open_sessions, Table.commit
+
+    def found(*args: Any, **names: Any) -> Any:
+        sessions = find(*args, **names)
+        if place == "sessions are found" and meanwhile:
+            assert meanwhile.pop()() == 5
+        return sessions
+
+    def committed(table: Table, *args: Any) -> None:
+        if place == table.name and meanwhile:
+            meanwhile.pop()()
+        commit(table, *args)
+
+    monkeypatch.setattr(recovery, "open_sessions", found)
+    monkeypatch.setattr(Table, "commit", committed)
+    recover(first, at(600))
+    assert not meanwhile
+    end = ends(data, tools)[A]
+    assert (end["read"], end["analysed"], end["state"]) == (45, 44, "broken")
+    assert recover(begin(data, seconds=700, settings="third"), at(700)) == 0
 
 
 def test_a_death_before_the_recovery_of_another_leaves_both_to_be_accounted(data: Path, tools: Any) -> None:
@@ -206,9 +240,19 @@ def test_a_broken_file_of_the_store_is_told(tmp_path: Path, tools: Any) -> None:
         recover(begin(tmp_path, seconds=600), at(600))
 
 
-DAY = 86_400
-A, B = "00000000000a", "00000000000b"
-"""Names as live sessions have them."""
+def test_days_after_a_death_and_other_stores_are_not_read(tmp_path: Path, tools: Any) -> None:
+    deliver(tmp_path, begin(tmp_path), tools, A, 44)
+    sound = {name: Table(str(tmp_path), name).delta.file_uris() for name in ("frames", "observations")}
+    writer = Writer(str(tmp_path), "another", at(0))
+    for name, store, day in (("elsewhere", "008", 0), ("later", "007", 3)):
+        writer.open_session(SessionInfo(store, "cam1", name, True, moment(day * DAY)))
+        writer.add(tools.chunk(0, 44, session_id=name, store_id=store, start=moment(day * DAY)))
+    writer.flush()
+    for table, files in sound.items():
+        for uri in set(Table(str(tmp_path), table).delta.file_uris()) - set(files):
+            if table == "frames" or "store_id=008" in uri:
+                Path(uri).write_bytes(b"broken")
+    assert recover(begin(tmp_path, seconds=9 * DAY, settings="other"), at(9 * DAY)) == 5
 
 
 def test_a_run_that_was_open_for_weeks(data: Path, tools: Any) -> None:
@@ -308,23 +352,43 @@ def test_sessions_of_a_run_that_lives_are_not_those_of_its_predecessor(
 
 
 @pytest.mark.parametrize("before", [0, 45])
-@pytest.mark.parametrize("renewed", [True, False])
-def test_a_run_that_was_cut_off_for_a_while_and_died_later(data: Path, tools: Any, before: int, renewed: bool) -> None:
-    """Its lease was over, another run looked after it too early, and it went on."""
+@pytest.mark.parametrize("faces", [3, 1])
+@pytest.mark.parametrize(("looked", "renewed"), [(31, True), (31, False), (430, True)])
+def test_a_run_that_was_cut_off_for_a_while_and_died_later(
+    data: Path, tools: Any, before: int, faces: int, looked: int, renewed: bool
+) -> None:
+    """Its lease was over, for so long even that it counted as dead; another run looked after it, and it went on."""
     run = begin(data)
-    writer = deliver(data, run, tools, A, before - 1) if before else Writer(str(data), run.run_id, at(35))
-    other = begin(data, seconds=31, settings="other")
-    recover(other, at(31))
-    complete(other, clock=at(32))
+    writer = deliver(data, run, tools, A, before - 1) if before else Writer(str(data), run.run_id, at(looked + 4))
+    other = begin(data, seconds=looked, settings="other")
+    recover(other, at(looked))
+    complete(other, clock=at(looked + 1))
     if not before:
         writer.open_session(SessionInfo("007", "cam1", A, True, moment(0)))
     if renewed:
-        renew(run, clock=at(40))
-    writer.add(tools.chunk(before, before + 6, session_id=A, start=moment(0 if before else 35)))
+        renew(run, clock=at(looked + 9))
+    names = {"session_id": A, "start": moment(0 if before else looked + 4), "faces": lambda seq: seq % faces}
+    writer.add(tools.chunk(before, before + 6, **names))
+    writer._clock = at(looked + 10)
     writer.flush()
     assert recover(begin(data, seconds=900, settings="third"), at(900)) == 7
     assert ends(data, tools)[A]["read"] == before + 7
     assert recover(begin(data, seconds=1000, settings="fourth"), at(1000)) == 0
+
+
+@pytest.mark.parametrize(("name", "connected"), [(B, 5), (B, 27), ("without marks", 27)])
+def test_a_session_that_another_run_has_just_begun_is_left_to_it(
+    data: Path, tools: Any, name: str, connected: float
+) -> None:
+    """It has faces, and no row in frames yet."""
+    deliver(data, begin(data), tools, A, 44)
+    edited = begin(data, seconds=connected - 1, settings="edited")
+    writer = deliver(data, edited, tools, name, 4, seconds=connected)
+    assert recover(begin(data, seconds=31, settings="third"), at(31)) == 5
+    writer.close_session(name, "stopped")
+    writer.flush()
+    (row,) = [r for r in tools.rows(data, "frames") if r["session_id"] == name]
+    assert (row["run_id"], row["read"], row["analysed"], row["state"]) == (edited.run_id, 5, 5, "stopped")
 
 
 class Crash(BaseException):

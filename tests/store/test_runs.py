@@ -149,9 +149,10 @@ def test_an_amended_run_is_resumed_under_its_new_key_alone(tmp_path: Path) -> No
     ids = [s.session_id for s in (*first.sessions.values(), *run.sessions.values())]
     assert len(set(ids)) == 6, "a live camera and a changed file begin anew"
     renew(run, clock=at(1002))
-    with pytest.raises(StoreError, match="resumed by another process"):
-        renew(first, clock=at(1002))
     resumed = start_run(str(tmp_path), edited, "m", clock=at(1100))
+    for record in (first, run):
+        with pytest.raises(StoreError, match="resumed by another process"):
+            renew(record, clock=at(1101))
     assert (resumed.resumed, resumed.run_id) == (True, run.run_id)
     assert {c: resumed.sessions[c].session_id for c in "acd"} == {c: run.sessions[c].session_id for c in "acd"}
     old = start_run(str(tmp_path), {"a": FILE, "b": LIVE, "c": OTHER}, "m", clock=at(1100))
@@ -185,23 +186,62 @@ def test_an_edit_to_what_another_live_run_does_is_refused(tmp_path: Path) -> Non
     renew(other, clock=at(1002))
 
 
+FIRST = {"a": FILE, "b": OTHER, "c": LIVE}
+EDITED = FIRST | {"b": OTHER._replace(fingerprint="changed")}
+ANOTHER = EDITED | {"d": OTHER._replace(fingerprint="new")}
+
+
+@pytest.mark.parametrize("then", [EDITED, ANOTHER, FIRST, None], ids=["again", "another", "taken back", "over"])
 @pytest.mark.parametrize("durable", [True, False])
-def test_an_edit_whose_commit_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool) -> None:
-    run = start_run(str(tmp_path), {"a": FILE}, "m", clock=at(1000))
+def test_an_edit_whose_commit_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool, then: dict[str, RunSource] | None
+) -> None:
+    """It may be in the store all the same, which cannot be read at that moment either."""
+    first = run = start_run(str(tmp_path), FIRST, "m", clock=at(1000))
     commit = Table.commit
+
+    def unreadable(*_: Any) -> None:
+        raise StoreError("no answer")
 
     def failing(*args: Any) -> None:
         if durable:
             commit(*args)
+        patch.setattr(Table, "refresh", unreadable)
         raise StoreError("no answer")
 
     with monkeypatch.context() as patch:
         patch.setattr(Table, "commit", failing)
-        if durable:
-            run = amend(run, {"a": FILE, "b": OTHER}, "m", clock=at(1001))
-        else:
-            with pytest.raises(StoreError, match="no answer"):
-                amend(run, {"a": FILE, "b": OTHER}, "m", clock=at(1001))
+        with pytest.raises(StoreError, match="no answer"):
+            amend(run, EDITED, "m", clock=at(1001))
     renew(run, clock=at(1002))
-    complete(run, clock=at(1003))
-    assert set(run.sessions) == ({"a", "b"} if durable else {"a"})
+    if then is not None:
+        run = amend(run, then, "m", clock=at(1003))
+        renew(run, clock=at(1004))
+        assert set(run.sessions) == set(then)
+        assert run.sessions["a"] == first.sessions["a"]
+        assert (run.sessions["b"] == first.sessions["b"]) == (then is FIRST)
+    release(run, clock=at(1005))
+    resumed = start_run(str(tmp_path), then or (EDITED if durable else FIRST), "m", clock=at(1006))
+    assert (resumed.resumed, resumed.run_id) == (True, first.run_id)
+    if then is not None:
+        assert [resumed.sessions[c] for c in "ab"] == [run.sessions[c] for c in "ab"], (
+            "what is read now, under its names"
+        )
+
+
+def test_an_edit_whose_commit_fails_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start_run(str(tmp_path), FIRST, "m", clock=at(1000))
+    commit = Table.commit
+
+    def failing(*args: Any) -> None:
+        commit(*args)
+        raise StoreError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "commit", failing)
+        for second, edit in enumerate((EDITED, ANOTHER), start=1):
+            with pytest.raises(StoreError, match="no answer"):
+                amend(run, edit, "m", clock=at(1000 + second))
+    complete(run, clock=at(1005))
+    for sources in (FIRST, EDITED, ANOTHER):
+        assert not start_run(str(tmp_path), sources, "m", clock=at(1006)).resumed

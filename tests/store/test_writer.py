@@ -154,13 +154,28 @@ def test_no_faces_still_acknowledge_without_files(writer: Writer, tmp_path: Path
 def test_delay_runs_from_arrival_to_the_commit(writer: Writer, tmp_path: Path, clock: Clock, tools: Any) -> None:
     writer.open_session(tools.session())
     clock.now = 1001.0
-    writer.add(tools.chunk(0, 1, cause=lambda s: "stale" if s == 1 else None))
+    writer.add(tools.chunk(0, 1, faces=lambda s: 1, cause=lambda s: "stale" if s == 1 else None))
     writer.flush()
     clock.now = 1003.0
     writer.add(tools.chunk(2, 2))
     finish(writer)
     (row,) = tools.rows(tmp_path, "frames")
     assert (row["delay_p50_s"], row["delay_hist"]) == (1.5, [0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(("live", "delay"), [(True, 0.75), (False, 20.75)])
+def test_delay_of_frames_without_a_face_runs_to_the_commit_that_tells_of_them(
+    writer: Writer, tmp_path: Path, clock: Clock, tools: Any, live: bool, delay: float
+) -> None:
+    """Those of a live camera are marked; of a file nothing is stored before their window."""
+    writer.open_session(tools.session(live=live))
+    clock.now = 1001.0
+    writer.add(tools.chunk(0, 1, faces=lambda s: 0))
+    writer.flush()
+    clock.now = 1021.0
+    finish(writer)
+    (row,) = tools.rows(tmp_path, "frames")
+    assert (row["delay_p50_s"], sum(row["delay_hist"])) == (delay, 2)
 
 
 def test_lost_frames_are_accounted(writer: Writer, tmp_path: Path, tools: Any) -> None:

@@ -74,6 +74,8 @@ def test_alerts_that_cannot_be_stored_hold_no_acknowledgement_up(tmp_path: Path)
     with pytest.raises(StoreError, match="alerts"):
         actor.flush()
     assert actor.acknowledged("s1") == 9
+    actor.lost(SessionInfo("007", "cam1", "s1", False, START), 19, "the reader died")  # all but the alerts is stored
+    assert actor.acknowledged("s1") == 19
     folder.unlink()
     (tmp_path / "gone").rename(folder)
     actor.flush()
@@ -106,17 +108,19 @@ def test_a_dead_readers_frames_are_stored_when_the_answer_comes(tmp_path: Path) 
     assert actor.status(0).outcomes["cam1"] == {"analysed": 15, "lost_in_crash": 5}
 
 
-def test_lost_frames_wait_for_a_store_that_is_in_trouble(tmp_path: Path) -> None:
-    actor = committer(tmp_path)
+@pytest.mark.parametrize("restarted", [False, True])
+def test_lost_frames_are_asked_for_again_while_the_store_is_in_trouble(tmp_path: Path, restarted: bool) -> None:
+    actor, session = committer(tmp_path), SessionInfo("007", "cam1", "s1", True, START)
     actor.add(chunk(4))
     folder = tmp_path / "frames"
     folder.rename(tmp_path / "gone")
     folder.write_text("")
-    actor.lost(SessionInfo("007", "cam1", "s1", True, START), 9, "the reader died")
-    assert "frames" in actor.status(0).trouble
+    for _ in range(2):
+        with pytest.raises(StoreError, match="frames"):
+            actor.lost(session, 9, "the reader died")
     folder.unlink()
     (tmp_path / "gone").rename(folder)
-    actor.flush()
+    (committer(tmp_path) if restarted else actor).lost(session, 9, "the reader died")
     assert [r["read"] for r in DeltaTable(str(folder)).to_pyarrow_table().to_pylist()] == [10]
 
 

@@ -13,6 +13,7 @@ import ray
 
 from risa_ray.config import CameraConfig
 from risa_ray.frames import Chunk, Frame, Outcome, Run
+from risa_ray.store.errors import StoreError
 from risa_ray.store.writer import SessionInfo
 from risa_ray.streaming.sender import Sender
 
@@ -23,10 +24,12 @@ CAMERA = CameraConfig(id="door", source="rtsp://camera/door")
 class Store:
     """A committer that acknowledges nothing until it is well."""
 
-    def __init__(self) -> None:
-        self.last, self.well = -1, False
+    def __init__(self, opens: bool = True) -> None:
+        self.last, self.well, self.opens = -1, False, opens
 
     def open_session(self, session: SessionInfo) -> int:
+        if not (self.opens or self.well):
+            raise StoreError("the disk is away")
         return -1
 
     def add(self, chunk: Chunk) -> int:
@@ -39,6 +42,12 @@ class Store:
     def recover(self) -> None:
         self.well = True
 
+    def close_session(self, session_id: str, state: str, note: str) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
 
 class Sees:
     """An analyzer that finds nothing; `slow` answers only after a while."""
@@ -46,7 +55,9 @@ class Sees:
     def __init__(self, slow_s: float = 0.0) -> None:
         self.slow_s, self.runs = slow_s, 0
 
-    def analyze(self, store: str, camera: CameraConfig, session: str, run: Run, fresh: bool, age: Any) -> Chunk:
+    def analyze(
+        self, store: str, camera: CameraConfig, session: str, run: Run, fresh: bool, age: Any, sent_at: float
+    ) -> Chunk:
         time.sleep(self.slow_s)
         self.runs += 1
         outcomes = tuple(Outcome(i.frame_seq, i.pts, i.captured_at, i.arrived_at) for i in run)
@@ -65,9 +76,9 @@ def actor(cluster: Any) -> Callable[..., Any]:
     return lambda kind, *arguments: ray.remote(kind).options(num_cpus=0, max_restarts=-1).remote(*arguments)
 
 
-def sender(analyzer: Any, store: Any) -> Sender:
+def sender(analyzer: Any, store: Any, mark: int | None = -1) -> Sender:
     session = SessionInfo("berlin", CAMERA.id, "s1", True, START)
-    return Sender("berlin", CAMERA, session, "freshest", analyzer, store, 10**9, -1, lambda: None)
+    return Sender("berlin", CAMERA, session, "freshest", analyzer, store, 10**9, mark, lambda: None)
 
 
 def frame(seq: int) -> Frame:
@@ -95,6 +106,36 @@ def test_after_a_long_outage_of_the_store_it_goes_on(
     assert not sending.has_room, "as much as may wait does"
     ray.get(store.recover.remote())
     until(lambda: sending.has_room, sending.settle)
+
+
+def test_a_camera_that_connects_while_the_store_is_away_waits_for_it(actor: Callable[..., Any]) -> None:
+    store = actor(Store, False)
+    sending = sender(actor(Sees), store, mark=None)
+    sending.open()
+    deadline = time.monotonic() + 0.5
+    while time.monotonic() < deadline:
+        sending.settle()
+        assert not sending.has_room
+        time.sleep(0.01)
+    ray.get(store.recover.remote())
+    until(lambda: sending.has_room, lambda: (sending.open(), sending.settle()))
+    sending.send([frame(0)])
+    until(lambda: not sending.busy, sending.settle)
+    sending.finish("broken", "gone")
+    assert ray.get(store.acknowledged.remote("")) == 0
+
+
+def test_what_a_dead_store_never_kept_is_sent_to_its_successor(actor: Callable[..., Any]) -> None:
+    store = actor(Store)
+    sending = sender(actor(Sees), store)
+    for seq in range(3):
+        until(lambda: sending.has_room, sending.settle)
+        sending.send([frame(seq)])
+    until(lambda: not sending.busy, sending.settle)
+    ray.kill(store, no_restart=False)
+    ray.get(store.recover.options(max_task_retries=-1).remote())
+    sending.finish("complete", "")
+    assert ray.get(store.acknowledged.remote("")) == 2
 
 
 def test_a_camera_moves_also_from_an_analyzer_that_is_dead_for_good(actor: Callable[..., Any]) -> None:

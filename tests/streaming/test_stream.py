@@ -106,6 +106,27 @@ class TestStream:
         assert report.readers[clip.stem].state == "complete"
         assert_every_frame_once(tmp_path, clip.stem, FRAMES)
 
+    def test_a_store_that_hangs_is_told(
+        self, clip: Path, tmp_path: Path, chain: Chain, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("risa_ray.streaming.crew._SILENT_S", 1.0)
+        monkeypatch.setattr("risa_ray.streaming.crew._START_S", 60.0)
+        paused: list[int] = []
+        troubles: list[str] = []
+
+        def pause_until_told(snapshot: Snapshot) -> None:
+            if not paused and snapshot.committer.analysed:
+                paused.append(snapshot.committer.process.pid)
+                os.kill(paused[0], signal.SIGSTOP)
+            elif paused and not troubles and snapshot.committer.trouble:
+                troubles.append(snapshot.committer.trouble)
+                os.kill(paused[0], signal.SIGCONT)
+
+        report = run(chain([clip], tmp_path), pause_until_told)
+        assert "the store has not answered for" in troubles[0]
+        assert not report.committer.trouble
+        assert_every_frame_once(tmp_path, clip.stem, FRAMES)
+
     def test_a_live_source_accounts_for_every_frame(self, tmp_path: Path, chain: Chain) -> None:
         report = run(chain(["demo:front?seconds=2&fps=30"], tmp_path))
         (camera,) = report.readers

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from deadly import deadly
+from deadly import deadly, frail, refusing
 from support import FAST, assert_accounted, assert_every_frame_once, config_of, rows, run
 
 from risa_ray.config import load_config
+from risa_ray.errors import InputError
 from risa_ray.streaming.driver import Snapshot, StreamReport, stream
 from risa_ray.streaming.preflight import preflight
 from risa_ray.streaming.watch import ConfigWatch
@@ -42,6 +43,36 @@ class TestAnalyzers:
     ) -> None:
         monkeypatch.setattr("risa_ray.streaming.fleet.AnalyzerActor", deadly("hang once", 9, tmp_path / "deaths"))
         report = run(config_of([clip], tmp_path / "data", model=str(tiny_model), analyzer_timeout_s=2))
+        assert (tmp_path / "deaths").exists()
+        assert report.readers[clip.stem].state == "complete"
+        assert_every_frame_once(tmp_path / "data", clip.stem, FRAMES)
+
+    def test_a_frame_that_hangs_every_process_is_skipped_also_before_they_are_ready(
+        self, clip: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("risa_ray.streaming.fleet.AnalyzerActor", deadly("hang", 9, tmp_path / "deaths"))
+        monkeypatch.setattr("risa_ray.streaming.fleet._START_S", 3600.0)  # so long is a hang not to be waited for
+        deadline = time.monotonic() + 120
+
+        def see(snapshot: Snapshot) -> None:
+            assert time.monotonic() < deadline, snapshot.readers
+
+        report = run(config_of([clip], tmp_path / "data", model=str(tiny_model), analyzer_timeout_s=2), see)
+        assert report.readers[clip.stem].state == "complete"
+        assert dict(report.committer.outcomes[clip.stem]) == {"analysed": FRAMES - 1, "poison": 1}
+
+    def test_an_analyzer_that_refuses_its_settings_refuses_the_run(
+        self, clip: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("risa_ray.streaming.fleet.AnalyzerActor", refusing("no such network"))
+        with pytest.raises(InputError, match=r"an analyzer cannot start .*no such network"):
+            run(config_of([clip], tmp_path / "data", model=str(tiny_model)))
+
+    def test_a_crash_at_the_start_is_no_reason_to_refuse_the_run(
+        self, clip: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("risa_ray.streaming.fleet.AnalyzerActor", frail(tmp_path / "deaths"))
+        report = run(config_of([clip], tmp_path / "data", model=str(tiny_model)))
         assert (tmp_path / "deaths").exists()
         assert report.readers[clip.stem].state == "complete"
         assert_every_frame_once(tmp_path / "data", clip.stem, FRAMES)

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from risa_ray.config import load_config
+from risa_ray.sources.demo import write_clip
 from risa_ray.streaming.preflight import preflight
 from risa_ray.streaming.watch import ConfigWatch
 
@@ -85,8 +86,6 @@ def test_a_fault_is_told_once_and_looked_at_again(
     assert ids(watch) is None
     assert ids(watch) is None
     assert sum("film.mp4" in record.message for record in caplog.records) == 1
-    from risa_ray.sources.demo import write_clip
-
     recording.parent.mkdir()
     write_clip(recording, "front", 1.0, 4, (160, 90))
     assert ids(watch) == ["a", "film"], "the fault lay outside the file"
@@ -99,3 +98,31 @@ def test_what_cannot_change_stays(
     taken = [edit for edit in (watch() for _ in range(3)) if edit]
     assert taken[0][0].pipeline.analyzers == 1
     assert "chain, pipeline changes at the next start only" in caplog.text
+
+
+def test_a_running_file_that_is_deleted_does_not_hinder_an_edit(path: Path, tmp_path: Path, watch: ConfigWatch) -> None:
+    film = tmp_path / "film.mp4"
+    write_clip(film, "front", 1.0, 4, (160, 90))
+    edited = yaml.safe_load(text(tmp_path, "a"))
+    edited["stores"][0]["cameras"].append({"id": "film", "source": str(film)})
+    path.write_text(yaml.safe_dump(edited))
+    assert ids(watch) == ["a", "film"]
+    source = watch._sources["film"]
+    known_by = source.fingerprint(), source.started_at()
+    film.unlink()
+    edited["stores"][0]["cameras"][0]["sampling_fps"] = 3
+    path.write_text(yaml.safe_dump(edited))
+    assert ids(watch) == ["a", "film"]
+    source = watch._sources["film"]
+    assert (source.fingerprint(), source.started_at()) == known_by, "or it would be taken for another session"
+
+
+def test_a_source_that_cannot_be_looked_at_is_told(
+    path: Path, tmp_path: Path, watch: ConfigWatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    edited = yaml.safe_load(text(tmp_path, "a"))
+    edited["stores"][0]["cameras"][0]["source"] = f"{'x' * 300}.mp4"
+    path.write_text(yaml.safe_dump(edited))
+    assert ids(watch) is None
+    assert "camera a: " in caplog.text
+    assert "file name too long" in caplog.text
