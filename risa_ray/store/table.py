@@ -43,8 +43,8 @@ _T = TypeVar("_T")
 _ATTEMPTS = 8
 _CHECKPOINT_COMMITS = 100
 _CHECKPOINT_COMMITS_OF = {"runs": 10}
-"""The library reads all commits since the last checkpoint at a time, each in a thread. The driver, which renews its lease
-in this small table for weeks, would have more and more of them."""
+"""The library reads all commits since the last checkpoint at a time, each in a thread. The driver, which renews its
+lease in this small table for weeks, would have more and more of them."""
 _CONFIGURATION: dict[str, str | None] = {
     "delta.logRetentionDuration": "interval 1 hours",
     "delta.deletedFileRetentionDuration": "interval 1 days",

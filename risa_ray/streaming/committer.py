@@ -22,7 +22,7 @@ from risa_ray.live.rules import Alert, Rules
 from risa_ray.store.errors import StoreError
 from risa_ray.store.maintenance import compact
 from risa_ray.store.writer import SessionInfo, Writer
-from risa_ray.streaming.process import ProcessUse, give_memory_back, keep_memory_flat, process_use
+from risa_ray.streaming.process import ProcessUse, keep_memory_flat, process_use
 
 log = logging.getLogger("risa.committer")
 
@@ -242,7 +242,6 @@ class CommitterActor:
             self._upkeep(partial(upkeep, self._data, self._retention))
             time.sleep(_UPKEEP_S)
             self._upkeep(partial(compact, self._data))
-            give_memory_back()
 
     def _upkeep(self, work: Callable[[], object]) -> None:
         try:

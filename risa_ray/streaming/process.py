@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# The numbers of malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_LARGE = 256 * 1024
+import pyarrow as pa
+
+_M_ARENA_MAX = -8  # of malloc.h
+_GIVE_BACK_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +37,24 @@ def process_use() -> ProcessUse:
 
 
 def keep_memory_flat() -> None:
-    """For a process that runs for weeks, to be called first: glibc keeps few arenas, and gives large blocks back.
+    """For a process that runs for weeks, to be called first: what it frees goes back to the system.
 
-    By default every thread may get an arena of its own, and once a picture was freed its size counts as small: the heap
-    then grows for hours by what lies free between other things (mallopt(3)). Elsewhere than on glibc nothing is done.
+    glibc keeps it, in an arena for each of many threads, and between things that stay: for hours a process of pictures
+    seems to grow. Elsewhere than on glibc nothing is done.
     """
     if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_M_ARENA_MAX, 2)
-        mallopt(_M_MMAP_THRESHOLD, _LARGE)
-        mallopt(_M_TRIM_THRESHOLD, _LARGE)
+    threading.Thread(target=_give_memory_back_forever, name="memory", daemon=True).start()
 
 
 def give_memory_back() -> None:
-    """After work that took much: what lies free goes back to the system."""
-    import pyarrow as pa
-
+    """What lies free goes back to the system now; see malloc_trim(3)."""
     pa.default_memory_pool().release_unused()
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
+
+
+def _give_memory_back_forever() -> None:
+    while True:
+        time.sleep(_GIVE_BACK_S)
+        give_memory_back()
