@@ -73,6 +73,7 @@ class UsbCamera:
     def pictures(self, wants: Wants, max_width: int | None) -> Iterator[Picture | Missed]:
         """See `Source.pictures`."""
         backend = cv2.CAP_V4L2 if self._path.startswith("/dev/") else cv2.CAP_ANY
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # it would warn at every attempt to connect
         capture = cv2.VideoCapture(self._path, backend)
         try:
             if not capture.isOpened():

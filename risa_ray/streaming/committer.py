@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -61,7 +62,8 @@ class CommitterStatus:
 def _writer(data: str, run_id: str, run_began: float | None) -> Writer:
     """A writer; a process that was restarted waits for the store, since Ray gives up an actor that cannot start."""
     context = ray.get_runtime_context() if ray.is_initialized() else None
-    restarted = context is not None and context.get_actor_id() and context.was_current_actor_reconstructed
+    with warnings.catch_warnings(action="ignore"):  # Ray warns of a call that it makes itself
+        restarted = context is not None and context.get_actor_id() and context.was_current_actor_reconstructed
     told = ""
     while True:
         try:
