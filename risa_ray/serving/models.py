@@ -1,0 +1,211 @@
+"""What the API says, as its OpenAPI document describes it. docs/metrics.md defines every figure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Zone(Answer):
+    """`polygon`: corners in 0..1 of the picture."""
+
+    zone_id: str
+    name: str
+    kind: str
+    tags: list[str]
+    polygon: list[tuple[float, float]]
+    target_wait_s: float
+
+
+class Camera(Answer):
+    """A camera as the config has it; never its source, which may hold a password."""
+
+    store_id: str
+    camera_id: str
+    name: str
+    zones: list[Zone]
+
+
+class Store(Answer):
+    store_id: str
+    name: str
+    timezone: str
+    cameras: list[Camera]
+
+
+class CameraNow(Answer):
+    """How a camera is. Delay, fps and drops are those of the last 60 s; `dropped`: cause -> frames.
+
+    `age_s`: seconds since its newest frame, above 0 only for a camera that has gone quiet; None: no frame came yet.
+    """
+
+    store_id: str
+    camera_id: str
+    state: str
+    note: str
+    connections: int
+    stalls: int
+    decode_errors: int
+    fps: float
+    delay_p50_s: float | None
+    delay_p95_s: float | None
+    age_s: float | None
+    dropped: dict[str, int]
+
+
+class FiguresNow(Answer):
+    """A camera (`zone_id` None) or one of its zones over the last `window_s` seconds.
+
+    What the floor `k` hides is None, and `status` says so. `queue_length`: people standing there at a time, averaged
+    over the window; for zones of kind queue and checkout, else None.
+    """
+
+    store_id: str
+    camera_id: str
+    zone_id: str | None
+    at: datetime
+    window_s: float
+    k: int
+    people_now: int
+    tracks: int | None
+    with_mood: int | None
+    positive: int | None
+    neutral: int | None
+    negative: int | None
+    net_sentiment: float | None
+    ci: tuple[float, float] | None
+    negative_share: float | None
+    unknown_share: float | None
+    expressions: dict[str, int]
+    queue_length: float | None = None
+    status: Literal["ok", "suppressed", "no_mood", "mood_suppressed"]
+
+
+class PersonNow(Answer):
+    """A face seen in the last 2 s. `x`, `y`: its centre, `size`: its height, in 0..1 of the picture.
+
+    `number` tells people of one camera apart while they are in view, and nothing else. `expression` is the apparent
+    one; None where it cannot be read, or fewer than k people are there.
+    """
+
+    store_id: str
+    camera_id: str
+    number: int
+    x: float
+    y: float
+    size: float
+    zone_ids: list[str]
+    expression: str | None
+
+
+class Delivery(Answer):
+    """An alert on one of its channels. `at`: of the delivery, or of the last try."""
+
+    channel: str
+    state: Literal["pending", "delivered", "failed"]
+    at: datetime | None = None
+    tries: int = 0
+    error: str = ""
+
+
+class AlertNow(Answer):
+    """An alert that fired. `tracks` is None where the floor hides it."""
+
+    alert_id: str
+    rule_id: str
+    store_id: str
+    camera_id: str
+    zone_id: str | None
+    figure: str
+    value: float
+    threshold: float
+    direction: Literal["above", "below"]
+    tracks: int | None
+    window_s: float
+    severity: Literal["info", "warning", "critical"]
+    text: str
+    fired_at: datetime
+    deliveries: list[Delivery] = Field(default_factory=list)
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str = ""
+
+
+class RunNow(Answer):
+    """A streaming job that was found. `silent_s`: since its last answer; `trouble`: of its store, empty when well."""
+
+    run_id: str
+    chain: str
+    started_at: datetime
+    silent_s: float
+    trouble: str
+
+
+class LiveNow(Answer):
+    """Everything now. Sent as server-sent event `live`, at most twice a second.
+
+    `runs` is empty while no job is running: cameras and figures are then empty too. `revision` changes whenever
+    /v1/stores does. `alerts`: of the last 24 h, newest first, at most 50.
+    """
+
+    at: datetime
+    revision: str
+    runs: list[RunNow]
+    cameras: list[CameraNow]
+    figures: list[FiguresNow]
+    people: list[PersonNow]
+    alerts: list[AlertNow]
+
+
+class MinuteMood(Answer):
+    """A minute of a zone, or of a camera (`zone_id` None), as view `mood_by_minute` has it."""
+
+    store_id: str
+    camera_id: str
+    zone_id: str | None
+    minute: datetime
+    tracks: int | None
+    net_sentiment: float | None
+    status: str
+
+
+class QueueHour(Answer):
+    """Waits in a queue zone since the local hour began, as view `operations` has it."""
+
+    store_id: str
+    camera_id: str
+    zone_id: str
+    wait_p50_s: float | None
+    wait_p95_s: float | None
+    service_level: float | None
+    status: str
+
+
+class HourNow(Answer):
+    """The last hour from the tables. Sent as server-sent event `hour`, every 30 s."""
+
+    at: datetime
+    minutes: list[MinuteMood]
+    queues: list[QueueHour]
+
+
+class Health(Answer):
+    """`status`: ok; degraded: a camera or the store is in trouble, or a job does not answer; no_run: no job runs."""
+
+    status: Literal["ok", "degraded", "no_run"]
+    at: datetime
+    version: str
+    runs: list[RunNow]
+    cameras: dict[str, int] = Field(description="cameras by state")
+    notes: list[str]
+
+
+class Problem(Answer):
+    """What every error says, in one line: what, where and the way out."""
+
+    detail: str
