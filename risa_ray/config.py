@@ -12,21 +12,18 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from risa_ray.config_alerts import AlertRule
+from risa_ray.config_base import Identifier, Model
 from risa_ray.config_faults import StrictLoader, explain
 from risa_ray.errors import InputError
 from risa_ray.redaction import redact as redact
 
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Point = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
 ZoneKind = Literal["entrance", "exit", "product", "service", "queue", "checkout", "screen", "staff", "mask"]
 Policy = Literal["every_frame", "freshest"]
 Detector = Literal["mtcnn", "haar", "dlib"]
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ContentItem(Model):
@@ -203,34 +200,6 @@ class PrivacyConfig(Model):
 
     k: int = Field(default=10, ge=1)
     retention: RetentionConfig = RetentionConfig()
-
-
-class AlertRule(Model):
-    """Fires when a rolling figure is past its threshold for `for_s`, in each camera or zone in scope.
-
-    `figure`: people, net_sentiment, negative_share, unknown_share, delay_p95_s. Give `above` or `below`.
-    `camera` and `zone` narrow the scope; with a zone (or `per: zone`) the figure is that of the zone.
-    """
-
-    id: Identifier
-    figure: Literal["people", "net_sentiment", "negative_share", "unknown_share", "delay_p95_s"]
-    above: float | None = None
-    below: float | None = None
-    camera: str | None = None
-    zone: str | None = None
-    per: Literal["camera", "zone"] = "camera"
-    window_s: float = Field(default=60, gt=0, le=3600)
-    for_s: float = Field(default=0, ge=0)
-    min_tracks: int = Field(default=1, ge=1)
-    cooldown_s: float = Field(default=60, ge=0)
-    severity: Literal["info", "warning", "critical"] = "warning"
-    text: str = ""
-
-    @model_validator(mode="after")
-    def _one_threshold(self) -> AlertRule:
-        if (self.above is None) == (self.below is None):
-            raise ValueError(f"alert {self.id}: give either 'above' or 'below'")
-        return self
 
 
 class ChainConfig(Model):

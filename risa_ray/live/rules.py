@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from risa_ray.config import AlertRule, CameraConfig, ChainConfig, ZoneConfig
+from risa_ray.config import CameraConfig, ChainConfig, ZoneConfig
+from risa_ray.config_alerts import AlertRule
 from risa_ray.live.figures import Figures
 from risa_ray.live.rolling import PRESENT_S, Rolling
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
-from risa_ray.config import Model, read_yaml
+from risa_ray.config import read_yaml
+from risa_ray.config_base import Model
 from risa_ray.config_faults import explain
 from risa_ray.errors import InputError
 from risa_ray.vision.network import FACE_SIZE

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from risa_ray.config import Model, read_yaml
+from risa_ray.config import read_yaml
+from risa_ray.config_base import Model
 from risa_ray.config_faults import explain
 from risa_ray.errors import InputError
 from risa_ray.vision.expressions import EXPRESSIONS
