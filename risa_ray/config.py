@@ -117,6 +117,11 @@ class CameraConfig(Model):
     node: str | None = Field(default=None, description="Ray node (IP or id) that the reader is pinned to")
     zones: tuple[ZoneConfig, ...] = ()
 
+    @property
+    def real_time(self) -> bool:
+        """Whether the wall clock holds for it: anything else is read as fast as it goes."""
+        return self.realtime or is_url(self.source) or self.source.startswith(("usb:", "demo:"))
+
     @field_validator("start")
     @classmethod
     def _aware(cls, start: datetime | None) -> datetime | None:

@@ -80,6 +80,8 @@ class FaceRow:
 class Chunk:
     """The result of a contiguous run of frames of one session: one outcome per frame, and the face rows.
 
+    `size`: width and height in source pixels of its last analysed frame; None without one.
+
     Raises:
         ValueError: the outcomes are empty or not contiguous, or a face row belongs to no analysed frame.
     """
@@ -91,6 +93,7 @@ class Chunk:
     model_id: str
     outcomes: tuple[Outcome, ...]
     faces: tuple[FaceRow, ...] = ()
+    size: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not self.outcomes:

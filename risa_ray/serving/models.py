@@ -23,6 +23,13 @@ class Zone(Answer):
     target_wait_s: float
 
 
+class CameraZone(Zone):
+    """A zone and whose it is."""
+
+    store_id: str
+    camera_id: str
+
+
 class Camera(Answer):
     """A camera as the config has it; never its source, which may hold a password."""
 

@@ -18,12 +18,15 @@ from risa_ray.config import ChainConfig
 from risa_ray.errors import InputError
 from risa_ray.frames import Chunk
 from risa_ray.live.figures import Figures
+from risa_ray.live.presence import Presence
 from risa_ray.live.rolling import Rolling
 from risa_ray.live.rules import Alert, Rules
 from risa_ray.store.errors import StoreError
 from risa_ray.store.maintenance import compact
 from risa_ray.store.writer import SessionInfo, Writer
+from risa_ray.streaming.board import Live, public
 from risa_ray.streaming.process import ProcessUse, keep_memory_flat, process_use
+from risa_ray.streaming.reader import ReaderStatus
 
 log = logging.getLogger("risa.committer")
 
@@ -91,7 +94,11 @@ class CommitterActor:
         keep_memory_flat()
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
         self._writer = _writer(config.data, run_id, run_began)
+        self._run_id, self._began = run_id, time.time()
+        self._config, self._revision = config, 0
+        self._readers: Mapping[str, ReaderStatus] = {}
         self._rolling = Rolling(config)
+        self._presence = Presence(config)
         self._rules = Rules(config)
         self._alerts: deque[Alert] = deque(maxlen=1000)
         self._alert_count = 0
@@ -163,7 +170,10 @@ class CommitterActor:
         To be sent to every new process, too: only then it closes days and purges.
         """
         with self._lock:
+            if config != self._config:
+                self._config, self._revision = config, self._revision + 1
             self._rolling.reconfigure(config)
+            self._presence.reconfigure(config)
             self._rules.reconfigure(config)
             self._flush_s = config.pipeline.flush_s
             self._retention = config.retention
@@ -193,9 +203,38 @@ class CommitterActor:
             if self._writer.alert_trouble:
                 raise StoreError(self._writer.alert_trouble)
 
-    def status(self, seen_alerts: int) -> CommitterStatus:
-        """How things are; `seen_alerts` is the `alert_count` of the last answer that arrived."""
+    @ray.method(concurrency_group="live")
+    def live(self) -> Live:
+        """The run now, for the live page and the API."""
         with self._lock:
+            now = time.time()
+            return Live(
+                run_id=self._run_id,
+                chain=self._config.chain,
+                started_at=self._began,
+                revision=self._revision,
+                figures=tuple(self._rolling.figures(now)),
+                people=tuple(self._presence.people(now)),
+                readers=self._readers,
+                alerts=tuple(self._alerts),
+                trouble=self._trouble,
+            )
+
+    @ray.method(concurrency_group="live")
+    def describe(self) -> tuple[int, ChainConfig]:
+        """The config's revision, and the config as others may see it."""
+        with self._lock:
+            return self._revision, public(self._config)
+
+    def status(self, seen_alerts: int, readers: Mapping[str, ReaderStatus]) -> CommitterStatus:
+        """How things are.
+
+        Args:
+            seen_alerts: the `alert_count` of the last answer that arrived.
+            readers: camera_id -> what is known of it, for those who ask `live`.
+        """
+        with self._lock:
+            self._readers = readers
             new = max(0, self._alert_count - seen_alerts)
             return CommitterStatus(
                 figures=tuple(self._rolling.figures(time.time())),
@@ -213,6 +252,7 @@ class CommitterActor:
         # A camera that an edited config adds or removes may be ahead of it, or behind.
         if self._rolling.watches(chunk.camera_id):
             self._rolling.add(chunk, time.time())
+            self._presence.add(chunk)
         self._outcomes.setdefault(chunk.camera_id, Counter()).update(o.cause or "analysed" for o in chunk.outcomes)
         self._faces += len(chunk.faces)
 

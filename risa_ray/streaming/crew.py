@@ -22,6 +22,7 @@ from risa_ray.store.errors import StoreError
 from risa_ray.store.runs import RunRecord
 from risa_ray.store.writer import SessionInfo
 from risa_ray.streaming.analyzer import AnalyzerStatus
+from risa_ray.streaming.board import NAMESPACE, name_of
 from risa_ray.streaming.calls import last_line, patiently
 from risa_ray.streaming.cluster import frame_bytes_per_camera, node_id
 from risa_ray.streaming.committer import CommitterActor, CommitterStatus
@@ -89,14 +90,15 @@ class Crew:
         # The committer stays with the driver: a local data path exists on this node only.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         # One thread takes the chunks, so that they are taken in the order in which they were sent.
-        committers: Any = ray.remote(concurrency_groups={"chunks": 1})(CommitterActor)  # type: ignore[call-overload]
+        committers: Any = ray.remote(concurrency_groups={"chunks": 1, "live": 1})(CommitterActor)  # type: ignore[call-overload]
         # Ray would keep an event of every call, 100,000 of them: 0.1 GB at the head that nobody looks at.
         self.committer: Any = committers.options(
-            num_cpus=0, max_restarts=-1, max_concurrency=8, scheduling_strategy=here, enable_task_events=False
+            num_cpus=0, max_restarts=-1, max_concurrency=8, scheduling_strategy=here, enable_task_events=False,
+            name=name_of(run_id, generation), namespace=NAMESPACE
         ).remote(config, run_id, time.time())  # fmt: skip
         self._config = config
         self._seen_alerts = 0
-        self._committer_poll: Polled[CommitterStatus] = Polled(lambda: self.committer.status.remote(self._seen_alerts))
+        self._committer_poll: Polled[CommitterStatus] = Polled(self._ask_committer)
         self._committer_totals = Totals()
         self._fleet = Fleet(config.pipeline, f"{run_id}-{generation}", _cameras(config), self._move)
         self._readers: dict[str, _Reader] = {}
@@ -203,8 +205,11 @@ class Crew:
         Raises:
             RayError: it does not.
         """
-        self._committer_totals.take(patiently(lambda: self.committer.status.remote(self._seen_alerts), timeout_s))
+        self._committer_totals.take(patiently(self._ask_committer, timeout_s))
         return self._committer_totals.total()
+
+    def _ask_committer(self) -> Any:
+        return self.committer.status.remote(self._seen_alerts, self.statuses())
 
     def analyzer_statuses(self) -> tuple[AnalyzerStatus, ...]:
         """The last answer of each analyzer."""

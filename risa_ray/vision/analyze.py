@@ -242,7 +242,14 @@ class Analyzer:
             )
             for item in run
         )
-        return Chunk(setup.store_id, setup.camera_id, session_id, setup.detector, self.model_id, outcomes, tuple(rows))
+        ids = setup.store_id, setup.camera_id, session_id, setup.detector, self.model_id
+        return Chunk(*ids, outcomes, tuple(rows), _size(run))
+
+
+def _size(run: Run) -> tuple[float, float] | None:
+    """Of the last frame's picture, in source pixels."""
+    frame = next((item for item in reversed(run) if isinstance(item, Frame)), None)
+    return None if frame is None else (frame.image.shape[1] * frame.scale, frame.image.shape[0] * frame.scale)
 
 
 @dataclass(slots=True)

@@ -105,7 +105,7 @@ def test_a_dead_readers_frames_are_stored_when_the_answer_comes(tmp_path: Path) 
             (10, 0, "reading"),
             (10, 5, "broken"),
         ]
-    assert actor.status(0).outcomes["cam1"] == {"analysed": 15, "lost_in_crash": 5}
+    assert actor.status(0, {}).outcomes["cam1"] == {"analysed": 15, "lost_in_crash": 5}
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -128,7 +128,7 @@ def test_an_edited_config_is_followed_without_losing_what_stays(tmp_path: Path) 
     actor = committer(tmp_path)
     actor.add(chunk(14))
     actor.flush()
-    assert actor.status(0).alert_count == 1
+    assert actor.status(0, {}).alert_count == 1
     raw: dict[str, Any] = {
         "data": str(tmp_path),
         "stores": [
@@ -151,7 +151,7 @@ def test_an_edited_config_is_followed_without_losing_what_stays(tmp_path: Path) 
     }
     for _ in range(2):
         actor.reconfigure(parse_config(raw, "test"))
-    figures = {(f.camera_id, f.zone_id): f for f in actor.status(0).figures}
+    figures = {(f.camera_id, f.zone_id): f for f in actor.status(0, {}).figures}
     assert list(figures) == [("cam0", None), ("cam1", None), ("cam1", "shelf")]
     assert figures["cam1", None].frames_analysed == 15
     actor.flush()
@@ -168,7 +168,7 @@ def test_a_camera_that_left_the_config_has_its_last_frames_stored(tmp_path: Path
     actor.close_session("s1", "stopped", "")
     actor.flush()
     assert actor.acknowledged("s1") == 14
-    assert {f.camera_id for f in actor.status(0).figures} == {"cam2"}
+    assert {f.camera_id for f in actor.status(0, {}).figures} == {"cam2"}
 
 
 def old_rows(data: Path) -> None:

@@ -1,0 +1,238 @@
+"""What the running jobs say now, asked once for everybody who looks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ray.exceptions import GetTimeoutError, RayError
+
+from risa_ray.config import ChainConfig
+from risa_ray.frames import from_unix
+from risa_ray.live.figures import Figures
+from risa_ray.serving import models
+from risa_ray.streaming import board
+
+log = logging.getLogger("risa.serve")
+
+FRESH_S = 0.2
+"""An answer this new is given again."""
+TICK_S = 0.5
+"""Open pages get figures this often."""
+HOUR_EVERY_S = 30.0
+"""How often they get the last hour from the tables."""
+LOOK_S = 2.0
+"""How often jobs that came or went are looked for."""
+PATIENCE_S = 1.0
+"""A job that has not answered for so long is shown with its last answer, and how old that is."""
+RECENT_ALERTS = 50
+
+
+@dataclass
+class _Job:
+    """One running job: its actor, and the last it said."""
+
+    actor: Any
+    live: board.Live | None = None
+    config: ChainConfig | None = None
+    revision: int = -1
+    heard_at: float = field(default_factory=time.monotonic)
+    asking: asyncio.Task[None] | None = None
+
+    async def ask(self) -> None:
+        """Ask it, or wait for the answer to the question before; a job that hangs keeps nobody waiting for long."""
+        if self.asking is None or self.asking.done():
+            self.asking = asyncio.create_task(self._ask())
+        await asyncio.wait([self.asking], timeout=PATIENCE_S)
+
+    async def _ask(self) -> None:
+        try:
+            live = await self.actor.live.remote()
+            if live.revision != self.revision:
+                self.revision, self.config = await self.actor.describe.remote()
+            self.live, self.heard_at = live, time.monotonic()
+        except (RayError, GetTimeoutError) as error:
+            log.debug("a job does not answer: %s", error)
+
+
+class Hub:
+    """Finds the jobs of the cluster, asks them, and tells every page the same bytes.
+
+    Args:
+        hour: what the tables say of the last hour; None: they cannot tell.
+        names, find: of the jobs' actors, see `streaming.board`.
+    """
+
+    def __init__(
+        self,
+        hour: Callable[[], Awaitable[models.HourNow | None]],
+        names: Callable[[], Sequence[str]] = board.names,
+        find: Callable[[str], Any] = board.find,
+    ) -> None:
+        self._hour = hour
+        self._names, self._find = names, find
+        self._jobs: dict[str, _Job] = {}
+        self._looked_at = self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()
+        self._listeners = 0
+        self._ticking: asyncio.Task[None] | None = None
+        self._ticked = asyncio.Event()
+        self._frame = self._hour_frame = b""
+        self._hour_at = float("-inf")
+        self._reading: asyncio.Future[models.HourNow | None] | None = None
+
+    @property
+    def listeners(self) -> int:
+        """Pages that are open."""
+        return self._listeners
+
+    async def jobs(self) -> list[_Job]:
+        """The jobs that have answered, each with what it said at most `FRESH_S` ago, if it can."""
+        async with self._asking:
+            if time.monotonic() - self._asked_at > FRESH_S:
+                await self._look()
+                await asyncio.gather(*(job.ask() for job in self._jobs.values()))
+                self._asked_at = time.monotonic()
+        return [job for job in self._jobs.values() if job.live is not None and job.config is not None]
+
+    async def live(self) -> models.LiveNow:
+        """Everything now."""
+        jobs = await self.jobs()
+        lives = [job.live for job in jobs if job.live is not None]
+        alerts = sorted((a for live in lives for a in live.alerts), key=lambda a: a.fired_at, reverse=True)
+        return models.LiveNow(
+            at=datetime.now(UTC),
+            revision="/".join(f"{live.run_id}.{live.started_at:.0f}.{live.revision}" for live in lives),
+            runs=[_run(job) for job in jobs],
+            cameras=[camera for live in lives for camera in _cameras(live)],
+            figures=[models.FiguresNow.model_validate(f) for live in lives for f in live.figures],
+            people=[models.PersonNow.model_validate(p) for live in lives for p in live.people],
+            alerts=[models.AlertNow.model_validate(a) for a in alerts[:RECENT_ALERTS]],
+        )
+
+    async def stores(self) -> list[models.Store]:
+        """The stores of the running jobs, as their configs have them."""
+        return [_store(store) for job in await self.jobs() if job.config is not None for store in job.config.stores]
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """The events of every tick, as long as somebody asks for the next ones."""
+        self._listeners += 1
+        if self._ticking is None or self._ticking.done():
+            self._ticking = asyncio.create_task(self._tick())
+        hour = b""
+        try:
+            while True:
+                ticked = self._ticked
+                await ticked.wait()
+                yield self._frame
+                if self._hour_frame is not hour:
+                    yield (hour := self._hour_frame)
+        finally:
+            self._listeners -= 1
+
+    async def _tick(self) -> None:
+        while self._listeners:
+            began = time.monotonic()
+            try:
+                self._frame = _event("live", await self.live())
+                await self._see_hour()
+            except Exception:
+                # Pages would wait for ever, and nobody would know why.
+                log.exception("the jobs could not be asked")
+                self._frame = b": the jobs could not be asked\n\n"
+            ticked, self._ticked = self._ticked, asyncio.Event()
+            ticked.set()
+            await asyncio.sleep(max(0.05, TICK_S - (time.monotonic() - began)))
+
+    async def _see_hour(self) -> None:
+        """Have the last hour read beside the ticks, which do not wait for the tables."""
+        if self._reading is not None and self._reading.done():
+            reading, self._reading = self._reading, None
+            if (hour := reading.result()) is not None:
+                self._hour_frame = _event("hour", hour)
+        if self._reading is None and time.monotonic() - self._hour_at > HOUR_EVERY_S:
+            self._hour_at = time.monotonic()
+            self._reading = asyncio.ensure_future(self._hour())
+
+    async def _look(self) -> None:
+        """See which jobs there are; one that is gone is forgotten."""
+        if time.monotonic() - self._looked_at < LOOK_S:
+            return
+        self._looked_at = time.monotonic()
+        try:
+            names = await asyncio.to_thread(self._names)
+            found = {name: self._jobs.get(name) or _Job(await asyncio.to_thread(self._find, name)) for name in names}
+        except (RayError, ValueError) as error:  # it ended between the two questions
+            log.debug("jobs cannot be listed: %s", error)
+            return
+        self._jobs = found
+
+
+def _event(name: str, value: models.Answer) -> bytes:
+    return f"event: {name}\ndata: {value.model_dump_json()}\n\n".encode()
+
+
+def _run(job: _Job) -> models.RunNow:
+    assert job.live is not None
+    silent_s = time.monotonic() - job.heard_at
+    return models.RunNow(
+        run_id=job.live.run_id,
+        chain=job.live.chain,
+        started_at=from_unix(job.live.started_at),
+        silent_s=silent_s if silent_s > PATIENCE_S else 0.0,
+        trouble=job.live.trouble,
+    )
+
+
+def _cameras(live: board.Live) -> list[models.CameraNow]:
+    figures = {f.camera_id: f for f in live.figures if f.zone_id is None}
+    return [_camera(camera_id, reader, figures.get(camera_id)) for camera_id, reader in live.readers.items()]
+
+
+def _camera(camera_id: str, reader: Any, figures: Figures | None) -> models.CameraNow:
+    return models.CameraNow(
+        store_id=reader.store_id,
+        camera_id=camera_id,
+        state=reader.state,
+        note=reader.note,
+        connections=reader.connections,
+        stalls=reader.stalls,
+        decode_errors=reader.decode_errors,
+        fps=figures.fps_analysed if figures else 0.0,
+        delay_p50_s=figures.delay_p50_s if figures else None,
+        delay_p95_s=figures.delay_p95_s if figures else None,
+        age_s=figures.age_s if figures else None,
+        dropped=dict(figures.dropped) if figures else {},
+    )
+
+
+def _store(store: Any) -> models.Store:
+    return models.Store(
+        store_id=store.id,
+        name=store.name,
+        timezone=store.timezone,
+        cameras=[
+            models.Camera(
+                store_id=store.id,
+                camera_id=camera.id,
+                name=camera.name,
+                zones=[
+                    models.Zone(
+                        zone_id=zone.id,
+                        name=zone.name,
+                        kind=zone.kind,
+                        tags=list(zone.tags),
+                        polygon=list(zone.polygon),
+                        target_wait_s=zone.target_wait_s,
+                    )
+                    for zone in camera.zones
+                ],
+            )
+            for camera in store.cameras
+        ],
+    )
