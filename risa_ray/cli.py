@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from risa_ray import cli_report, cli_store
+from risa_ray import cli_report, cli_serve, cli_store
 from risa_ray.benchmarks.cli import bench
 from risa_ray.config import load_config, redact
 from risa_ray.errors import InputError, RunError
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 cli_store.register(app)
 cli_report.register(app)
+cli_serve.register(app)
 
 
 def main() -> None:

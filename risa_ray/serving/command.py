@@ -1,0 +1,32 @@
+"""What `risa serve` does: check, connect, deploy, and stay until it is told to end."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from risa_ray.serving.app import Settings
+
+
+def serve(settings: Settings, address: str | None = None) -> int:
+    """Serve the page and the API until Ctrl-C or SIGTERM; the exit code.
+
+    Args:
+        settings: where, and of what data.
+        address: of a Ray cluster, whose jobs are then found; None: as `connect`.
+
+    Raises:
+        InputError: the port is taken, or there is no such cluster.
+    """
+    from risa_ray.serving.deployment import deploy, withdraw
+    from risa_ray.serving.server import listen
+    from risa_ray.streaming.cluster import connect, stop_on_signals
+
+    listen(settings.host, settings.port).close()
+    console = Console()
+    connect(address, show_worker_logs=False)
+    stop = stop_on_signals()
+    deploy(settings)
+    console.print(f"serving http://{settings.host}:{settings.port}/ (Ctrl-C ends it)", highlight=False, soft_wrap=True)
+    stop.wait()
+    withdraw(settings)
+    return 0
