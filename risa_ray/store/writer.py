@@ -228,17 +228,21 @@ class Writer:
         """
         self._retry(self._observations, self._commit_faces)
         self._retry(self._frames, partial(self._commit_frames, last))
-        try:
-            self._retry(self._alerts, self._commit_alerts)
-            self.alert_trouble = ""
-        except StoreError as error:
-            self.alert_trouble = str(error)
+        self.flush_alerts()
         marks = {session_id: session.acknowledged for session_id, session in self._sessions.items()}
         for session_id in [s for s, session in self._sessions.items() if session.closing and not session.windows]:
             self._closed[session_id] = self._sessions.pop(session_id).acknowledged
         while len(self._closed) > _CLOSED_KEPT:
             del self._closed[next(iter(self._closed))]
         return marks
+
+    def flush_alerts(self) -> None:
+        """Commit the alerts that wait, and nothing else; whether they could be stored is told by `alert_trouble`."""
+        try:
+            self._retry(self._alerts, self._commit_alerts)
+            self.alert_trouble = ""
+        except StoreError as error:
+            self.alert_trouble = str(error)
 
     def _know(self, place: Place, since: datetime | None = None) -> None:
         if not self._heartbeats.knows(place):

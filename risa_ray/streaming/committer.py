@@ -31,6 +31,7 @@ from risa_ray.streaming.reader import ReaderStatus
 log = logging.getLogger("risa.committer")
 
 _UPKEEP_S = 300
+_EVALUATE_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class CommitterActor:
         self._flush_s = config.pipeline.flush_s
         self._data, self._retention = config.data, config.retention
         threading.Thread(target=self._flush_forever, name="flush", daemon=True).start()
+        threading.Thread(target=self._evaluate_forever, name="alerts", daemon=True).start()
         # The config that this process was made with may be an old one, under which nothing may be purged.
         self._informed = threading.Event()
         threading.Thread(target=self._upkeep_forever, name="upkeep", daemon=True).start()
@@ -257,25 +259,27 @@ class CommitterActor:
         self._faces += len(chunk.faces)
 
     def _commit(self, last: bool = False) -> None:
-        self._evaluate()
+        self._evaluate()  # what the last frames made true, too
         began = time.perf_counter()
         self._writer.flush(last)
         self._commit_s += time.perf_counter() - began
         self._commits += 1
 
-    def _evaluate(self) -> None:
-        """Fire the alert rules. A fault in them is told, and must not keep rows from the store."""
+    def _evaluate(self) -> bool:
+        """Fire the alert rules; whether one did. A fault in them is told, and must not keep rows from the store."""
         try:
             fired = self._rules.evaluate(self._rolling, time.time())
             self._writer.add_alerts(fired)
             self._alerts.extend(fired)
             self._alert_count += len(fired)
             self._rules_trouble = ""
+            return bool(fired)
         except Exception as error:
             trouble = f"alert rules failed: {type(error).__name__}: {error}"
             if trouble != self._rules_trouble:
                 log.exception("alert rules failed; rows are stored all the same")
             self._rules_trouble = trouble
+            return False
 
     def _upkeep_forever(self) -> None:
         """Close days, delete what outlived its retention, and merge the flushes' small files, beside the commits."""
@@ -293,6 +297,17 @@ class CommitterActor:
         except BaseException:
             # The thread must live on. Delta's Rust core panics on some I/O faults, which is no `Exception` to Python.
             log.exception("upkeep failed; trying again in %d s", _UPKEEP_S)
+
+    def _evaluate_forever(self) -> None:
+        """An alert is to reach somebody within a second, which is no time to wait for the next commit."""
+        while True:
+            time.sleep(_EVALUATE_S)
+            try:
+                with self._lock:
+                    if self._evaluate():
+                        self._writer.flush_alerts()
+            except Exception:
+                log.exception("alerts could not be stored; the next commit tries again")
 
     def _flush_forever(self) -> None:
         while True:
