@@ -87,6 +87,7 @@ def run_demo(data: str | None, seconds: float, out: Path | None, events: str | N
     console.print("starting Ray and loading the models ...", highlight=False)
     connect(show_worker_logs=False)
     stop = stop_on_signals()
+    _open_live_page(console, config.data)
     with RunView(console, events, [INVENTED], seconds) as view:
         report = stream(config, sources, stop=stop, on_snapshot=Shown(view))
     connection = open_dataset(config.data, raw=True)
@@ -101,6 +102,24 @@ def run_demo(data: str | None, seconds: float, out: Path | None, events: str | N
     build_demo_page(connection, still, camera.zones, camera.id, page, commands)
     _tell(console, page, commands)
     return 1 if report.broken else 0
+
+
+def _open_live_page(console: Console, data: str) -> None:
+    """Serve the live page beside the demo; it ends with it."""
+    from risa_ray.serving.app import Settings
+    from risa_ray.serving.deployment import deploy
+    from risa_ray.serving.server import free_port
+
+    settings = Settings(port=free_port(Settings.port), data=data)
+    deploy(settings)
+    address = f"http://{settings.host}:{settings.port}/"
+    console.print(f"Live now, while the demo runs: {address}", style="bold", highlight=False, soft_wrap=True)
+    if _desktop():
+        webbrowser.open(address)
+
+
+def _desktop() -> bool:
+    return sys.stdout.isatty() and bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _still(connection: duckdb.DuckDBPyConnection, camera: CameraConfig, session_id: str) -> Image:
@@ -143,6 +162,5 @@ def _tell(console: Console, page: Path, commands: Sequence[tuple[str, str]]) -> 
     console.print("Next:", highlight=False)
     for what, command in commands:
         console.print(f"  {what:<28} {command}", markup=False, highlight=False, soft_wrap=True)
-    desktop = sys.stdout.isatty() and bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    if desktop:
+    if _desktop():
         webbrowser.open(page.resolve().as_uri())

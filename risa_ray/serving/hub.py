@@ -104,7 +104,7 @@ class Hub:
         """Everything now."""
         jobs = await self.jobs()
         lives = [job.live for job in jobs if job.live is not None]
-        alerts = sorted((a for live in lives for a in live.alerts), key=lambda a: a.fired_at, reverse=True)
+        alerts = sorted((alert for live in lives for alert in _alerts(live)), key=lambda a: a.fired_at, reverse=True)
         return models.LiveNow(
             at=datetime.now(UTC),
             revision="/".join(f"{live.run_id}.{live.started_at:.0f}.{live.revision}" for live in lives),
@@ -112,7 +112,7 @@ class Hub:
             cameras=[camera for live in lives for camera in _cameras(live)],
             figures=[models.FiguresNow.model_validate(f) for live in lives for f in live.figures],
             people=[models.PersonNow.model_validate(p) for live in lives for p in live.people],
-            alerts=[models.AlertNow.model_validate(a) for a in alerts[:RECENT_ALERTS]],
+            alerts=alerts[:RECENT_ALERTS],
         )
 
     async def stores(self) -> list[models.Store]:
@@ -192,6 +192,14 @@ def _run(job: _Job) -> models.RunNow:
 def _cameras(live: board.Live) -> list[models.CameraNow]:
     figures = {f.camera_id: f for f in live.figures if f.zone_id is None}
     return [_camera(camera_id, reader, figures.get(camera_id)) for camera_id, reader in live.readers.items()]
+
+
+def _alerts(live: board.Live) -> list[models.AlertNow]:
+    found = []
+    for alert in live.alerts[-RECENT_ALERTS:]:
+        deliveries = [models.Delivery.model_validate(d) for d in live.deliveries.get(alert.alert_id, ())]
+        found.append(models.AlertNow.model_validate(alert).model_copy(update={"deliveries": deliveries}))
+    return found
 
 
 def _camera(camera_id: str, reader: Any, figures: Figures | None) -> models.CameraNow:

@@ -44,6 +44,18 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
+def free_port(preferred: int) -> int:
+    """A port of the loopback address that is free: the preferred one, if it is."""
+    for port in (preferred, 0):
+        try:
+            sock = listen("127.0.0.1", port)
+        except InputError:
+            continue
+        with sock:
+            return int(sock.getsockname()[1])
+    raise InputError("serve: no port is free on 127.0.0.1; end a program that listens")
+
+
 class Server:
     """Serves an ASGI application on the running event loop, from `start` on.
 

@@ -9,6 +9,7 @@ from typing import Any
 import ray
 
 from risa_ray.config import ChainConfig
+from risa_ray.live.channels import Delivery
 from risa_ray.live.figures import Figures
 from risa_ray.live.presence import Person
 from risa_ray.live.rules import Alert
@@ -28,6 +29,7 @@ class Live:
         revision: rises whenever the config changes, see `CommitterActor.describe`.
         readers: camera_id -> what the driver last heard of it.
         alerts: the latest, oldest first.
+        deliveries: alert_id -> how it fares on its channels.
         trouble: of the store; empty when all is well.
     """
 
@@ -39,6 +41,7 @@ class Live:
     people: tuple[Person, ...]
     readers: Mapping[str, ReaderStatus]
     alerts: tuple[Alert, ...]
+    deliveries: Mapping[str, tuple[Delivery, ...]]
     trouble: str
 
 
@@ -63,7 +66,7 @@ def find(name: str) -> Any:
 
 
 def public(config: ChainConfig) -> ChainConfig:
-    """The config as others may see it: without addresses of cameras, which may hold passwords."""
+    """The config as others may see it: without addresses of cameras and channels, which may hold secrets."""
     stores = tuple(
         store.model_copy(
             update={
@@ -72,4 +75,4 @@ def public(config: ChainConfig) -> ChainConfig:
         )
         for store in config.stores
     )
-    return config.model_copy(update={"stores": stores})
+    return config.model_copy(update={"stores": stores, "channels": ()})

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import warnings
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,13 +17,15 @@ from risa_ray.analytics.upkeep import upkeep
 from risa_ray.config import ChainConfig
 from risa_ray.errors import InputError
 from risa_ray.frames import Chunk
+from risa_ray.live.channels import Secrets
 from risa_ray.live.figures import Figures
 from risa_ray.live.presence import Presence
 from risa_ray.live.rolling import Rolling
-from risa_ray.live.rules import Alert, Rules
+from risa_ray.live.rules import Alert
 from risa_ray.store.errors import StoreError
 from risa_ray.store.maintenance import compact
 from risa_ray.store.writer import SessionInfo, Writer
+from risa_ray.streaming.alerting import Alerting
 from risa_ray.streaming.board import Live, public
 from risa_ray.streaming.process import ProcessUse, keep_memory_flat, process_use
 from risa_ray.streaming.reader import ReaderStatus
@@ -32,6 +34,7 @@ log = logging.getLogger("risa.committer")
 
 _UPKEEP_S = 300
 _EVALUATE_S = 0.25
+_LAST_TRIES_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,12 @@ class CommitterActor:
 
     Args:
         run_began: Unix seconds; before it nobody looked at the cameras, see `Writer`.
+        secrets: of the config's alert channels.
     """
 
-    def __init__(self, config: ChainConfig, run_id: str, run_began: float | None = None) -> None:
+    def __init__(
+        self, config: ChainConfig, run_id: str, run_began: float | None = None, secrets: Secrets | None = None
+    ) -> None:
         keep_memory_flat()
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
         self._writer = _writer(config.data, run_id, run_began)
@@ -100,13 +106,11 @@ class CommitterActor:
         self._readers: Mapping[str, ReaderStatus] = {}
         self._rolling = Rolling(config)
         self._presence = Presence(config)
-        self._rules = Rules(config)
-        self._alerts: deque[Alert] = deque(maxlen=1000)
-        self._alert_count = 0
+        self._alerting = Alerting(config, secrets or {})
         self._outcomes: dict[str, Counter[str]] = {}
         self._faces = self._commits = 0
         self._commit_s = 0.0
-        self._trouble = self._rules_trouble = ""
+        self._trouble = self._events_trouble = ""
         self._lock = threading.Lock()
         self._flush_s = config.pipeline.flush_s
         self._data, self._retention = config.data, config.retention
@@ -166,7 +170,7 @@ class CommitterActor:
         with self._lock:
             self._writer.heartbeat(camera_states)
 
-    def reconfigure(self, config: ChainConfig) -> None:
+    def reconfigure(self, config: ChainConfig, secrets: Secrets | None = None) -> None:
         """Follow the config in force; figures and alert rules keep what they hold of what stays.
 
         To be sent to every new process, too: only then it closes days and purges.
@@ -176,7 +180,7 @@ class CommitterActor:
                 self._config, self._revision = config, self._revision + 1
             self._rolling.reconfigure(config)
             self._presence.reconfigure(config)
-            self._rules.reconfigure(config)
+            self._alerting.reconfigure(config, secrets or {})
             self._flush_s = config.pipeline.flush_s
             self._retention = config.retention
         self._informed.set()
@@ -201,6 +205,8 @@ class CommitterActor:
                 is stored and acknowledged.
         """
         with self._lock:
+            if last:
+                self._alerting.close(_LAST_TRIES_S)
             self._commit(last)
             if self._writer.alert_trouble:
                 raise StoreError(self._writer.alert_trouble)
@@ -218,7 +224,8 @@ class CommitterActor:
                 figures=tuple(self._rolling.figures(now)),
                 people=tuple(self._presence.people(now)),
                 readers=self._readers,
-                alerts=tuple(self._alerts),
+                alerts=tuple(self._alerting.recent),
+                deliveries=self._alerting.deliveries(),
                 trouble=self._trouble,
             )
 
@@ -237,11 +244,11 @@ class CommitterActor:
         """
         with self._lock:
             self._readers = readers
-            new = max(0, self._alert_count - seen_alerts)
+            new = max(0, self._alerting.count - seen_alerts)
             return CommitterStatus(
                 figures=tuple(self._rolling.figures(time.time())),
-                alerts=tuple(list(self._alerts)[-new:] if new else ()),
-                alert_count=self._alert_count,
+                alerts=tuple(list(self._alerting.recent)[-new:] if new else ()),
+                alert_count=self._alerting.count,
                 outcomes={camera_id: dict(counts) for camera_id, counts in self._outcomes.items()},
                 faces=self._faces,
                 commits=self._commits,
@@ -259,27 +266,20 @@ class CommitterActor:
         self._faces += len(chunk.faces)
 
     def _commit(self, last: bool = False) -> None:
-        self._evaluate()  # what the last frames made true, too
+        self._alerting.evaluate(self._rolling, self._writer)  # what the last frames made true, too
         began = time.perf_counter()
+        self._store_alert_events()
         self._writer.flush(last)
         self._commit_s += time.perf_counter() - began
         self._commits += 1
 
-    def _evaluate(self) -> bool:
-        """Fire the alert rules; whether one did. A fault in them is told, and must not keep rows from the store."""
+    def _store_alert_events(self) -> None:
+        """What became of alerts; should it wait, the rows do not."""
         try:
-            fired = self._rules.evaluate(self._rolling, time.time())
-            self._writer.add_alerts(fired)
-            self._alerts.extend(fired)
-            self._alert_count += len(fired)
-            self._rules_trouble = ""
-            return bool(fired)
-        except Exception as error:
-            trouble = f"alert rules failed: {type(error).__name__}: {error}"
-            if trouble != self._rules_trouble:
-                log.exception("alert rules failed; rows are stored all the same")
-            self._rules_trouble = trouble
-            return False
+            self._alerting.store()
+            self._events_trouble = ""
+        except StoreError as error:
+            self._events_trouble = str(error)
 
     def _upkeep_forever(self) -> None:
         """Close days, delete what outlived its retention, and merge the flushes' small files, beside the commits."""
@@ -304,7 +304,8 @@ class CommitterActor:
             time.sleep(_EVALUATE_S)
             try:
                 with self._lock:
-                    if self._evaluate():
+                    if self._alerting.evaluate(self._rolling, self._writer):
+                        self._store_alert_events()
                         self._writer.flush_alerts()
             except Exception:
                 log.exception("alerts could not be stored; the next commit tries again")
@@ -318,7 +319,7 @@ class CommitterActor:
         """Commit what waits; what cannot be stored now is told, and tried again."""
         try:
             self.flush()
-            self._trouble = self._rules_trouble
+            self._trouble = self._alerting.trouble or self._events_trouble
         except StoreError as error:
             if str(error) != self._trouble:
                 log.error("%s; trying again, nothing is lost", error)

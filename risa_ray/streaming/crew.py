@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from risa_ray.config import ChainConfig
 from risa_ray.errors import InputError
 from risa_ray.inputs import Unit, units_of
+from risa_ray.live.channels import Secrets
 from risa_ray.sources import with_credentials
 from risa_ray.store.errors import StoreError
 from risa_ray.store.runs import RunRecord
@@ -84,9 +85,10 @@ class Crew:
     Args:
         config: of the run.
         run_id, generation: of its record.
+        secrets: of its alert channels.
     """
 
-    def __init__(self, config: ChainConfig, run_id: str, generation: int) -> None:
+    def __init__(self, config: ChainConfig, run_id: str, generation: int, secrets: Secrets) -> None:
         # The committer stays with the driver: a local data path exists on this node only.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         # One thread takes the chunks, so that they are taken in the order in which they were sent.
@@ -95,8 +97,8 @@ class Crew:
         self.committer: Any = committers.options(
             num_cpus=0, max_restarts=-1, max_concurrency=8, scheduling_strategy=here, enable_task_events=False,
             name=name_of(run_id, generation), namespace=NAMESPACE
-        ).remote(config, run_id, time.time())  # fmt: skip
-        self._config = config
+        ).remote(config, run_id, time.time(), secrets)  # fmt: skip
+        self._config, self._secrets = config, secrets
         self._seen_alerts = 0
         self._committer_poll: Polled[CommitterStatus] = Polled(self._ask_committer)
         self._committer_totals = Totals()
@@ -117,9 +119,9 @@ class Crew:
         for unit in units_of(self._config):
             self._admit(self._reader(unit, run))
 
-    def reconfigure(self, config: ChainConfig, run: RunRecord) -> None:
+    def reconfigure(self, config: ChainConfig, secrets: Secrets, run: RunRecord) -> None:
         """Follow an edited config: cameras are added, changed (as new sessions) and removed; the others go on."""
-        self._config = config
+        self._config, self._secrets = config, secrets
         share = self._share()
         wanted = {unit.camera.id: unit for unit in units_of(config)}
         for camera_id, reader in self._readers.items():
@@ -138,7 +140,7 @@ class Crew:
         for unit in wanted.values():
             self._admit(self._reader(unit, run))
         self._fleet.recamera(_cameras(config))
-        self.committer.reconfigure.remote(config)
+        self.committer.reconfigure.remote(config, secrets)
 
     @property
     def busy(self) -> bool:
@@ -196,7 +198,7 @@ class Crew:
             return replace(self._committer_totals.total(), alerts=(), trouble=trouble)
         self._seen_alerts = status.alert_count
         if self._committer_totals.take(status):
-            self.committer.reconfigure.remote(self._config)  # a new process knows the first config only
+            self.committer.reconfigure.remote(self._config, self._secrets)  # a new process knows the first config only
         return self._committer_totals.total()
 
     def last_committer_status(self, timeout_s: float) -> CommitterStatus:

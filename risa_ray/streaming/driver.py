@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 from risa_ray.config import CameraConfig, ChainConfig
 from risa_ray.errors import InputError
 from risa_ray.inputs import Unit, units_of
+from risa_ray.live.channels import read_secrets
 from risa_ray.sources.base import Source
 from risa_ray.store import runs
 from risa_ray.store.context import write_context
@@ -90,11 +91,12 @@ def stream(
         StoreError: the store could not take the last rows.
     """
     check_resources(config)
+    secrets = read_secrets(config.channels)
     began = time.monotonic()
     lease = Lease(open_run(config, units_of(config), sources))
     run_id = lease.run.run_id
     _recover(lease.run)
-    crew = Crew(config, run_id, lease.run.generation)
+    crew = Crew(config, run_id, lease.run.generation, secrets)
     try:
         crew.wait_ready(stop)
         if not stop.is_set():
@@ -216,9 +218,10 @@ def _follow(crew: Crew, lease: Lease, config: ChainConfig, sources: Mapping[str,
     """Put an edited config into force. The store must know of it first: until it does, the old one stays.
 
     Raises:
-        InputError, StoreError: the store does not know of it.
+        InputError: the store does not know of it, or a channel's secret is missing.
+        StoreError: the store does not know of it.
     """
-    units = units_of(config)
+    units, secrets = units_of(config), read_secrets(config.channels)
     lease.amend(_described(units, sources), _settings_key(config))
     _write_context(config, units, sources)
-    crew.reconfigure(config, lease.run)
+    crew.reconfigure(config, secrets, lease.run)

@@ -10,6 +10,7 @@ from datetime import UTC
 from risa_ray.config import ChainConfig, redact
 from risa_ray.errors import InputError, SourceError
 from risa_ray.inputs import Unit, refuse_job_folder, units_of
+from risa_ray.live.channels import read_secrets
 from risa_ray.sources import create_source
 from risa_ray.sources.base import Source
 from risa_ray.store.paths import ensure_writable
@@ -18,7 +19,7 @@ from risa_ray.vision.model_file import model_path, read_settings
 
 
 def preflight(config: ChainConfig, units: Sequence[Unit] | None = None) -> dict[str, Source]:
-    """Open every source, look for every detector and the model, and try the data path.
+    """Open every source, look for every detector, the model and the channels' secrets, and try the data path.
 
     Args:
         config: with absolute paths.
@@ -48,6 +49,8 @@ def preflight(config: ChainConfig, units: Sequence[Unit] | None = None) -> dict[
             raise InputError(f"camera {camera.id}: dlib is not installed; install the extra 'dlib' or choose mtcnn")
         _refuse_outlived(config, camera.id, source, camera.source)
         sources[unit.key] = source
+    if units is None:  # recordings tell nobody at once
+        read_secrets(config.channels)
     read_settings(model_path(config.pipeline.model))
     refuse_job_folder(config.data, "data path")
     ensure_writable(config.data)

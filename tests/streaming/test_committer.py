@@ -56,7 +56,7 @@ def test_a_rule_that_fails_keeps_nothing_from_the_store(
         raise ZeroDivisionError("a rule's own fault")
 
     actor = committer(tmp_path)
-    monkeypatch.setattr(actor._rules, "evaluate", fail)
+    monkeypatch.setattr(actor._alerting._rules, "evaluate", fail)
     actor.add(chunk(14))
     with caplog.at_level(logging.ERROR):
         actor.flush()

@@ -1,0 +1,95 @@
+"""The alerts of a run: rules that fire, channels that carry, and the record of what became of each."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
+
+from risa_ray.config import ChainConfig
+from risa_ray.live.channels import Delivery, Outbox, Secrets, pending_from_store
+from risa_ray.live.rolling import Rolling
+from risa_ray.live.rules import Alert, Rules
+from risa_ray.store.alert_events import AlertEvents
+from risa_ray.store.errors import StoreError
+from risa_ray.store.writer import Writer
+
+log = logging.getLogger("risa.committer")
+
+KEPT = 1000
+"""So many of the latest alerts can be asked for."""
+_AGAIN_S = 10.0
+
+
+class Alerting:
+    """Not for several threads at once, but for `deliveries`.
+
+    Args:
+        config: of the run.
+        secrets: of its channels.
+
+    Attributes:
+        recent: the latest alerts of this process, oldest first.
+        count: how many there were.
+        trouble: why rules could not be looked at; empty when they could.
+    """
+
+    def __init__(self, config: ChainConfig, secrets: Secrets) -> None:
+        self.recent: deque[Alert] = deque(maxlen=KEPT)
+        self.count = 0
+        self.trouble = ""
+        self._rules = Rules(config)
+        self._outbox = Outbox(config, secrets)
+        self._events = AlertEvents(config.data)
+        threading.Thread(target=self._resume, args=(config,), name="owed alerts", daemon=True).start()
+
+    def reconfigure(self, config: ChainConfig, secrets: Secrets) -> None:
+        """Follow the config in force: what stays the same goes on as it was."""
+        self._rules.reconfigure(config)
+        self._outbox.reconfigure(config, secrets)
+
+    def evaluate(self, rolling: Rolling, writer: Writer) -> bool:
+        """Fire the rules; whether one did. A fault in them is told, and must not keep rows from the store."""
+        try:
+            fired = self._rules.evaluate(rolling, time.time())
+        except Exception as error:
+            trouble = f"alert rules failed: {type(error).__name__}: {error}"
+            if trouble != self.trouble:
+                log.exception("alert rules failed; rows are stored all the same")
+            self.trouble = trouble
+            return False
+        self.trouble = ""
+        writer.add_alerts(fired)
+        self._outbox.put(fired)
+        self.recent.extend(fired)
+        self.count += len(fired)
+        return bool(fired)
+
+    def store(self) -> None:
+        """Commit what became of alerts: before the alerts themselves, or a crash between the two forgets what is owed.
+
+        Raises:
+            StoreError: the store cannot take it now; it waits.
+        """
+        self._events.add(self._outbox.drain_events())
+        self._events.flush()
+
+    def deliveries(self) -> dict[str, tuple[Delivery, ...]]:
+        """alert_id -> how each of the recent alerts fares on its channels."""
+        return {alert.alert_id: self._outbox.deliveries(alert.alert_id) for alert in self.recent}
+
+    def close(self, timeout_s: float) -> None:
+        """Try once more what is not delivered, and end; the next run goes on with the rest."""
+        self._outbox.close(timeout_s)
+
+    def _resume(self, config: ChainConfig) -> None:
+        """Take up what a process before this one did not deliver."""
+        while True:
+            try:
+                self._outbox.resume(pending_from_store(config, datetime.now(UTC)))
+                return
+            except StoreError as error:
+                log.warning("alerts that are still owed cannot be read: %s; trying again", error)
+                time.sleep(_AGAIN_S)

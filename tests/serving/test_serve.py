@@ -1,0 +1,144 @@
+"""The application on a real cluster, beside a real run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from risa_ray.config import parse_config
+from risa_ray.errors import InputError
+from risa_ray.serving.app import Settings
+from risa_ray.serving.server import free_port, listen
+from risa_ray.streaming.driver import stream
+from risa_ray.streaming.preflight import preflight
+
+
+def eventually(ask: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first answer that is true; a server that is away is asked again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if answer := ask():
+                return answer
+        except requests.ConnectionError:
+            pass
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def server(cluster: Any) -> Iterator[str]:
+    from ray import serve
+
+    from risa_ray.serving.deployment import deploy, withdraw
+
+    settings = Settings(port=free_port(0))
+    deploy(settings)
+    yield f"http://127.0.0.1:{settings.port}"
+    withdraw(settings)
+    serve.shutdown()
+
+
+@pytest.fixture
+def job(cluster: Any, tmp_path: Path, tiny_model: Path) -> Iterator[threading.Event]:
+    """A run of the demo's camera, until the event is set."""
+    raw = {
+        "chain": "test",
+        "data": str(tmp_path / "data"),
+        "stores": [
+            {
+                "id": "007",
+                "name": "Riverside",
+                "cameras": [
+                    {
+                        "id": "door",
+                        "source": "demo:front?seconds=600",
+                        "sampling_fps": 4,
+                        "min_face_size": 60,
+                        "zones": [{"id": "all", "kind": "product", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}],
+                    }
+                ],
+            }
+        ],
+        "pipeline": {"model": str(tiny_model)},
+        "privacy": {"k": 1},
+    }
+    config = parse_config(raw, "test")
+    stop = threading.Event()
+    run = threading.Thread(
+        target=stream, args=(config, preflight(config)), kwargs={"stop": stop, "on_snapshot": lambda _: None}
+    )
+    run.start()
+    yield stop
+    stop.set()
+    run.join(timeout=120)
+    assert not run.is_alive()
+
+
+def replicas() -> list[int]:
+    """Processes that host the API."""
+    titles = {int(p.parent.name): p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()}
+    return [pid for pid, title in titles.items() if title.startswith(b"ray::ServeReplica:risa-")]
+
+
+def events(url: str, wanted: int) -> list[dict[str, Any]]:
+    """So many `live` events."""
+    found: list[dict[str, Any]] = []
+    with requests.get(f"{url}/v1/events", stream=True, timeout=30) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        kind = ""
+        for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
+            if line.startswith("event: "):
+                kind = line.removeprefix("event: ")
+            elif line.startswith("data: ") and kind == "live":
+                found.append(json.loads(line.removeprefix("data: ")))
+                if len(found) == wanted:
+                    return found
+    raise AssertionError("the stream ended")
+
+
+def test_a_job_is_found_followed_and_missed(server: str, job: threading.Event) -> None:
+    (camera,) = eventually(lambda: [c for c in requests.get(f"{server}/v1/cameras").json() if c["state"] == "live"])
+    assert (camera["store_id"], camera["camera_id"], camera["connections"]) == ("007", "door", 1)
+    (person, *_) = eventually(lambda: requests.get(f"{server}/v1/tracks").json())
+    assert 0 <= person["x"] <= 1
+    assert 0 <= person["y"] <= 1
+    assert person["zone_ids"] == ["all"]
+    first, second = events(server, 2)
+    assert first["runs"][0]["chain"] == "test"
+    assert {(f["camera_id"], f["zone_id"]) for f in first["figures"]} == {("door", None), ("door", "all")}
+    assert second["at"] > first["at"]
+    (store,) = requests.get(f"{server}/v1/stores").json()
+    assert store["name"] == "Riverside"
+    assert "source" not in store["cameras"][0]
+    health = requests.get(f"{server}/v1/health").json()
+    assert (health["status"], health["cameras"]) == ("ok", {"live": 1})
+    job.set()
+    eventually(lambda: requests.get(f"{server}/v1/health").json()["status"] == "no_run")
+    assert requests.get(f"{server}/v1/figures").json() == []
+
+
+def test_a_server_that_was_killed_is_back_on_its_port(server: str) -> None:
+    (replica,) = replicas()
+    with requests.get(f"{server}/v1/events", stream=True, timeout=30):  # a connection that is open when it dies
+        os.kill(replica, signal.SIGKILL)
+    eventually(lambda: requests.get(f"{server}/v1/health", timeout=30).ok and replicas() not in ([], [replica]))
+
+
+def test_a_port_that_is_taken_is_told_at_once() -> None:
+    with listen("127.0.0.1", 0) as sock:
+        sock.listen()
+        port = sock.getsockname()[1]
+        with pytest.raises(InputError, match=rf"127.0.0.1:{port} cannot be served .*choose another port"):
+            listen("127.0.0.1", port)
+    with pytest.raises(InputError, match="host 'no such host' is not known"):
+        listen("no such host", 0)
