@@ -112,25 +112,6 @@ class TestAccounts:
         reached.note({"readers": {"cam": {"session": {"session_id": "lost", "live": True}, "last_seq": 3}}})
         assert "camera cam session lost: 0 read, 0 accounted, 4 due" in frames_accounted(data, reached)["told"]
 
-    def test_a_killed_driver_excuses_what_only_it_knew(self, tmp_path: Path) -> None:
-        data, reached = write(tmp_path / "a"), Reached()
-        reached.note(snapshot(FRAMES + 4))
-        reached.driver_died()
-        found = frames_accounted(data, reached)
-        assert (found["holds"], found["excused"]) == (True, 5)
-        assert "5 more of 1 went with a killed driver" in found["told"]
-        without(data, "frames", "first_seq = 20")
-        assert "20 accounted, 30 due" in frames_accounted(data, reached)["told"], "what was marked is not excused"
-
-    @pytest.mark.parametrize("ended", [True, False])
-    def test_a_killed_driver_excuses_no_other_session(self, tmp_path: Path, ended: bool) -> None:
-        data, reached = write(tmp_path / "a"), Reached()
-        reached.note(snapshot(FRAMES + 4, live=ended))  # that of a file goes on with the next driver
-        if ended:
-            reached.note({"readers": {"cam": {"session": None, "last_seq": -1}}})
-        reached.driver_died()
-        assert frames_accounted(data, reached)["holds"] is False
-
     def test_an_empty_dataset_proves_nothing(self, tmp_path: Path) -> None:
         Writer(str(tmp_path / "a"), "run").flush()
         assert frames_accounted(str(tmp_path / "a"))["holds"] is False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -30,44 +29,22 @@ Promise = dict[str, Any]
 for too little to measure it, so that null is no fault."""
 
 
-@dataclass(slots=True)
-class Seen:
-    """How far a session was seen to get: `last_seq`, by its camera's reader; `excused`: it was open, and live, when its
-    driver was killed."""
-
-    camera_id: str
-    last_seq: int
-    excused: bool = False
-
-
 class Reached:
     """How far each session got, as the driver's snapshots had it: hand `note` to a `LiveRun`.
 
-    What a driver knew goes with it: frames that its live readers had, and that no commit speaks of, leave no trace. So
-    sessions open at a driver's death are held to what was marked of them, and the rest is counted.
+    Attributes:
+        sessions: session_id -> its camera and its last frame.
     """
 
     def __init__(self) -> None:
-        self.sessions: dict[str, Seen] = {}
-        self._open: list[str] = []
+        self.sessions: dict[str, tuple[str, int]] = {}
 
     def note(self, snapshot: Mapping[str, Any]) -> None:
         """Take a snapshot of the driver."""
-        self._open = []
         for camera_id, status in snapshot["readers"].items():
-            session = status["session"]
-            if session is None:
-                continue
-            seen = self.sessions.setdefault(session["session_id"], Seen(camera_id, -1))
-            seen.last_seq = max(seen.last_seq, status["last_seq"])
-            if session["live"]:
-                self._open.append(session["session_id"])
-
-    def driver_died(self) -> None:
-        """The driver of the snapshots so far was killed."""
-        for session_id in self._open:
-            self.sessions[session_id].excused = True
-        self._open = []
+            if (session := status["session"]) is not None:
+                _, before = self.sessions.get(session["session_id"], (camera_id, -1))
+                self.sessions[session["session_id"]] = camera_id, max(before, status["last_seq"])
 
 
 def kept(promise: Promise) -> bool:
@@ -101,7 +78,7 @@ def frames_accounted(data: str, reached: Reached | None = None) -> Promise:
         reached: how far the sessions were seen to get.
     """
     seen = reached.sessions if reached else {}
-    problems, frames, excused = [], 0, {}
+    problems, frames = [], 0
     with open_dataset(data, raw=True) as connection:
         rows = connection.sql(
             "SELECT session_id, camera_id, list((first_seq, last_seq) ORDER BY first_seq), sum(read)::BIGINT, "  # noqa: S608
@@ -111,7 +88,7 @@ def frames_accounted(data: str, reached: Reached | None = None) -> Promise:
         with_faces = connection.sql("SELECT DISTINCT session_id, camera_id FROM observations").fetchall()
     observations = Table(data, "observations")
     sessions = {session_id: row for session_id, *row in rows}
-    cameras = {i: s.camera_id for i, s in seen.items() if s.last_seq >= 0} | dict(with_faces)
+    cameras = {i: camera_id for i, (camera_id, last_seq) in seen.items() if last_seq >= 0} | dict(with_faces)
     cameras |= {i: row[0] for i, row in sessions.items()}
     for session_id, camera_id in cameras.items():
         where = f"camera {camera_id} session {session_id}"
@@ -122,21 +99,12 @@ def frames_accounted(data: str, reached: Reached | None = None) -> Promise:
             if first != stored:
                 problems.append(f"{where}: frame {stored} is not followed up ({first})")
             stored = last + 1
-        due = max(stored, observations.mark(session_id) + 1)
-        if session_id in seen and (missing := seen[session_id].last_seq + 1 - due) > 0:
-            if seen[session_id].excused:
-                excused[session_id] = missing
-            else:
-                due += missing
+        due = max(stored, observations.mark(session_id) + 1, seen.get(session_id, ("", -1))[1] + 1)
         if not each or not read == accounted == due:
             problems.append(f"{where}: {read} read, {accounted} accounted, {due} due")
     if not cameras:
         problems.append("no session has a frame")
-    told = f"{frames} frames of {len(cameras)} sessions"
-    if excused:
-        most = max(excused.values())
-        told += f"; {sum(excused.values())} more of {len(excused)} went with a killed driver, at most {most} of one"
-    return {**promise(problems, told), "excused": sum(excused.values())}
+    return promise(problems, f"{frames} frames of {len(cameras)} sessions")
 
 
 def faces_accounted(data: str) -> Promise:

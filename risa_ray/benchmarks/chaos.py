@@ -271,7 +271,6 @@ def _kill(run: LiveRun, victim: Actor, strikes: _Strikes) -> None:
     """SIGKILL; a killed driver is started again at once, as by whoever looks after it."""
     if victim.kind == "driver":
         run.kill()
-        strikes.reached.driver_died()
         run.start()
     else:
         os.kill(victim.pid, signal.SIGKILL)

@@ -7,13 +7,11 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import ray
 
-from risa_ray.analytics.upkeep import upkeep
 from risa_ray.config import ChainConfig
 from risa_ray.errors import InputError
 from risa_ray.frames import Chunk
@@ -23,10 +21,10 @@ from risa_ray.live.presence import Presence
 from risa_ray.live.rolling import Rolling
 from risa_ray.live.rules import Alert
 from risa_ray.store.errors import StoreError
-from risa_ray.store.maintenance import compact
 from risa_ray.store.writer import SessionInfo, Writer
 from risa_ray.streaming.alerting import Alerting
 from risa_ray.streaming.board import Live, public
+from risa_ray.streaming.housekeeping import keep_house
 from risa_ray.streaming.process import ProcessUse, keep_memory_flat, process_use
 from risa_ray.streaming.reader import ReaderStatus
 
@@ -285,18 +283,13 @@ class CommitterActor:
         """Close days, delete what outlived its retention, and merge the flushes' small files, beside the commits."""
         self._informed.wait()
         while True:
-            self._upkeep(partial(upkeep, self._data, self._retention))
+            try:
+                for line in keep_house(self._data, self._retention):
+                    log.warning("upkeep: %s; trying again in %d s", line.removeprefix("upkeep: "), _UPKEEP_S)
+            except Exception:
+                # The thread must live on: a machine may be short of processes for a while.
+                log.exception("upkeep failed; trying again in %d s", _UPKEEP_S)
             time.sleep(_UPKEEP_S)
-            self._upkeep(partial(compact, self._data))
-
-    def _upkeep(self, work: Callable[[], object]) -> None:
-        try:
-            work()
-        except StoreError as error:
-            log.warning("upkeep: %s; trying again in %d s", error, _UPKEEP_S)
-        except BaseException:
-            # The thread must live on. Delta's Rust core panics on some I/O faults, which is no `Exception` to Python.
-            log.exception("upkeep failed; trying again in %d s", _UPKEEP_S)
 
     def _evaluate_forever(self) -> None:
         """An alert is to reach somebody within a second, which is no time to wait for the next commit."""

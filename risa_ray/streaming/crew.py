@@ -99,12 +99,13 @@ class Crew:
             name=name_of(run_id, generation), namespace=NAMESPACE
         ).remote(config, run_id, time.time(), secrets)  # fmt: skip
         self._config, self._secrets = config, secrets
+        self._run = run_id, generation
         self._seen_alerts = 0
         self._committer_poll: Polled[CommitterStatus] = Polled(self._ask_committer)
         self._committer_totals = Totals()
         self._fleet = Fleet(config.pipeline, f"{run_id}-{generation}", _cameras(config), self._move)
         self._readers: dict[str, _Reader] = {}
-        self._losses = Losses(self.committer)
+        self._losses = Losses(self.committer, run_id)
 
     def wait_ready(self, stop: threading.Event) -> None:
         """Wait until every analyzer has its models, or `stop` is set.
@@ -281,7 +282,7 @@ class Crew:
         if node is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=camera.node is None)
         reader.actor = ray.remote(ReaderActor).options(**options).remote(
-            unit.store.id, with_credentials(camera), unit.store.timezone, self._share()
+            self._run, unit.store.id, with_credentials(camera), unit.store.timezone, self._share()
         )  # fmt: skip
         reader.poll = Polled(reader.actor.status.remote)
         reader.running = reader.actor.run.remote(analyzer, self.committer, reader.session)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +34,7 @@ class Decoding:
 
     Args:
         after_seq: frames up to this number are stored already.
+        on_frame: told the number of each frame, before the buffer has it.
 
     Attributes:
         last_seq: number of the last frame that the buffer took.
@@ -48,7 +50,9 @@ class Decoding:
         after_seq: int,
         buffer: FrameBuffer,
         lifecycle: Lifecycle,
+        on_frame: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._on_frame = on_frame
         self.last_seq = after_seq
         self.read = 0
         self.decode_s = 0.0
@@ -115,6 +119,7 @@ class Decoding:
             if item is None:
                 return
             self._lifecycle.hold()  # while the buffer is full it is not the camera that is silent
+            self._on_frame(item.frame_seq)
             taken = self._buffer.put(item)
             self._lifecycle.release()
             if not taken:

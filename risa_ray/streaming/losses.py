@@ -9,6 +9,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
+from risa_ray.store.reached import forget, left
 from risa_ray.store.writer import SessionInfo
 from risa_ray.streaming.calls import last_line
 
@@ -32,10 +33,12 @@ class Losses:
 
     Args:
         committer: the actor.
+        run_id: of the run.
     """
 
-    def __init__(self, committer: Any) -> None:
+    def __init__(self, committer: Any, run_id: str) -> None:
         self._committer = committer
+        self._run_id = run_id
         self._losses: list[_Loss] = []
 
     def __len__(self) -> int:
@@ -47,8 +50,12 @@ class Losses:
         return any(loss.camera_id == camera_id for loss in self._losses)
 
     def add(self, camera_id: str, session: SessionInfo, last_seq: int, reason: str) -> None:
-        """A live reader died: its session is to be closed, with frames up to `last_seq` at least."""
-        self._losses.append(_Loss(camera_id, session, last_seq, reason))
+        """A live reader died: its session is to be closed, with frames up to `last_seq`, or how far it noted to be."""
+        noted = {one.session.session_id: one for one in left(self._run_id, camera_id)}
+        own = noted.pop(session.session_id, None)
+        self._losses.append(_Loss(camera_id, session, max(last_seq, own.last_seq if own else -1), reason))
+        for one in noted.values():  # begun since it was last heard of
+            self._losses.append(_Loss(camera_id, one.session, one.last_seq, reason))
 
     def tell(self) -> None:
         """Tell what was not told, and take the answers that have come; waits for none."""
@@ -60,6 +67,7 @@ class Losses:
             try:
                 ray.get(loss.answer)
                 self._losses.remove(loss)
+                forget(self._run_id, loss.session.session_id)
             except RayError as error:
                 loss.answer = None
                 if str(error) != loss.trouble and not isinstance(error, RayActorError):

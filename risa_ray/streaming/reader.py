@@ -17,6 +17,7 @@ from ray.exceptions import RayTaskError
 from risa_ray.config import CameraConfig
 from risa_ray.errors import SourceError
 from risa_ray.sources import create_source, policy_of
+from risa_ray.store.reached import Reached
 from risa_ray.store.writer import SessionInfo
 from risa_ray.streaming.buffer import FrameBuffer
 from risa_ray.streaming.calls import last_line, patiently
@@ -67,16 +68,20 @@ class ReaderActor:
     """Reads one camera: decodes in a thread, and has a `Sender` deliver.
 
     Args:
+        run: id and generation of the run's record.
         store_id, camera, timezone: whose camera this is.
         bytes_in_flight: share of the object store that this camera's frames may take.
     """
 
-    def __init__(self, store_id: str, camera: CameraConfig, timezone: str, bytes_in_flight: int) -> None:
+    def __init__(
+        self, run: tuple[str, int], store_id: str, camera: CameraConfig, timezone: str, bytes_in_flight: int
+    ) -> None:
         import cv2
 
         keep_memory_flat()
         cv2.setNumThreads(1)
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+        self._run = run
         self._store_id = store_id
         self._camera = camera
         self._timezone = ZoneInfo(timezone)
@@ -88,6 +93,7 @@ class ReaderActor:
         self._session: SessionInfo | None = None
         self._decoding: Decoding | None = None
         self._sender: Sender | None = None
+        self._reached: Reached | None = None
         self._analyzer: Any = None
         self._changing = threading.Lock()
         self._before = ReaderStatus(camera.id)  # what the sessions before this one add to the counts
@@ -165,9 +171,12 @@ class ReaderActor:
     def _session_of(self, committer: Any, session: SessionInfo) -> Ending:
         """One session from its beginning to the store's last acknowledgement, and how it ended."""
         try:
-            return self._read(committer, session)
+            ending = self._read(committer, session)
+            self._closed()
+            return ending
         except SourceError as error:
             ending = Ending("broken", str(error))
+            self._closed()
         except RayTaskError as error:
             if not session.live:
                 raise
@@ -176,6 +185,12 @@ class ReaderActor:
         self._tell(ending.note, new=False)
         return ending
 
+    def _closed(self) -> None:
+        """The store knows of every frame of the session."""
+        reached, self._reached = self._reached, None
+        if reached is not None:
+            reached.close()
+
     def _account(self, committer: Any, session: SessionInfo, reason: str) -> None:
         """The session ends with frames that nobody will say anything of."""
         last_seq = self._decoding.last_seq if self._decoding and self._session == session else -1
@@ -183,6 +198,7 @@ class ReaderActor:
         while True:
             try:
                 patiently(lambda: committer.lost.remote(session, last_seq, reason))
+                self._closed()
                 return
             except RayTaskError as error:
                 if not told:
@@ -203,7 +219,10 @@ class ReaderActor:
         mark = None if source.live else patiently(lambda: committer.open_session.remote(session))
         policy = policy_of(self._camera, source)
         buffer = FrameBuffer(policy, _WAITING_FRAMES[policy], self._camera.max_staleness_s)
-        decoding = Decoding(source, self._camera, session, -1 if mark is None else mark, buffer, self._lifecycle)
+        after_seq = -1 if mark is None else mark
+        self._reached = reached = Reached(*self._run, session) if source.live else None
+        on_frame = reached.note if reached else lambda _: None
+        decoding = Decoding(source, self._camera, session, after_seq, buffer, self._lifecycle, on_frame)
         with self._changing:
             self._before = self._status()
             self._session, self._decoding = session, decoding

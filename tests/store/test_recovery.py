@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from dead_runs import NOW, Crash, at, ends, moment
 
-from risa_ray.store import recovery
+from risa_ray.store import reached, recovery
 from risa_ray.store.errors import StoreError
+from risa_ray.store.reached import Reached
 from risa_ray.store.recovery import recover
 from risa_ray.store.runs import RunRecord, RunSource, amend, complete, renew, start_run
 from risa_ray.store.table import Table
@@ -363,3 +364,44 @@ def test_a_session_that_another_run_has_just_begun_is_left_to_it(
     writer.flush()
     (row,) = [r for r in tools.rows(data, "frames") if r["session_id"] == name]
     assert (row["run_id"], row["read"], row["analysed"], row["state"]) == (edited.run_id, 5, 5, "stopped")
+
+
+def test_frames_that_only_their_reader_knew_are_accounted_for(
+    data: Path, tools: Any, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reached, "_MEMORY", tmp_path_factory.mktemp("memory"))
+    monkeypatch.setattr(recovery, "_ORPHANS_S", 0)  # the "dead" readers are this process
+    run = begin(data)
+    deliver(data, run, tools, A, 44)
+    ahead, unheard, ended = (
+        Reached(run.run_id, run.generation, SessionInfo("007", "cam1", session_id, True, moment(seconds)))
+        for session_id, seconds in ((A, 0), (B, 30), ("00000000000c", -30))
+    )
+    ahead.note(60)  # 16 frames after those that the store has a trace of
+    unheard.note(4)  # a session that the store has never heard of
+    ended.note(9)
+    over = deliver(data, run, tools, "00000000000c", 9, seconds=-30)
+    over.close_session("00000000000c", "broken")
+    over.flush()
+    again = begin(data, seconds=600)
+    assert recover(again, at(600)) == (61 - 40) + 5
+    found = ends(data, tools)
+    assert (found[A]["read"], found[B]["read"], found["00000000000c"]["read"]) == (61, 5, 10)
+    assert (found[B]["lost"], found[B]["state"]) == (5, "broken")
+    assert reached.left(run.run_id) == []
+    assert recover(again, at(600)) == 0
+
+
+def test_readers_of_a_run_that_was_resumed_are_left_alone(
+    data: Path, tools: Any, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reached, "_MEMORY", tmp_path_factory.mktemp("memory"))
+    monkeypatch.setattr(recovery, "_ORPHANS_S", 0)
+    run = begin(data)
+    deliver(data, run, tools, A, 44)
+    again = begin(data, seconds=600)
+    living = Reached(again.run_id, again.generation, SessionInfo("007", "cam1", B, True, moment(600)))
+    living.note(3)
+    recover(begin(data, seconds=610, settings="edited"), at(610))
+    assert [left.session.session_id for left in reached.left(run.run_id)] == [B]
+    assert B not in ends(data, tools)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from risa_ray.analytics.upkeep import upkeep
 from risa_ray.batch.job import _tidy
 from risa_ray.config import ChainConfig, RetentionConfig, parse_config
 from risa_ray.frames import Chunk, Outcome
 from risa_ray.store.errors import StoreError
 from risa_ray.store.writer import SessionInfo, Writer
 from risa_ray.streaming.committer import CommitterActor
+from risa_ray.streaming.housekeeping import keep_house
 
 START = datetime(2025, 11, 22, 10, tzinfo=UTC)
 
@@ -183,21 +183,16 @@ def rows(data: Path) -> int:
     return int(DeltaTable(str(data / "frames")).to_pyarrow_table().num_rows)
 
 
-def test_what_outlived_its_retention_goes_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = threading.Event()
-
-    def late(data: str, retention: RetentionConfig) -> None:
-        upkeep(data, retention, clock=(START + timedelta(days=30)).timestamp)
-        done.set()
-
-    monkeypatch.setattr("risa_ray.streaming.committer.upkeep", late)
+def test_what_outlived_its_retention_goes_at_the_start(tmp_path: Path) -> None:
     old_rows(tmp_path)
     assert rows(tmp_path) == 2
     actor = committer(tmp_path, KEEP_ALL | {"frames": 1})
     assert rows(tmp_path) == 2
     actor.reconfigure(config(tmp_path, KEEP_ALL | {"frames": 7}))  # the config in force, not the one it began with
-    assert done.wait(60)
-    assert rows(tmp_path) == 0
+    deadline = time.monotonic() + 60
+    while rows(tmp_path):
+        assert time.monotonic() < deadline, "the rows of a year ago are still there"
+        time.sleep(0.1)
 
 
 def test_what_outlived_its_retention_goes_at_the_end_of_a_batch(tmp_path: Path) -> None:
@@ -212,12 +207,23 @@ def test_what_outlived_its_retention_goes_at_the_end_of_a_batch(tmp_path: Path) 
     assert rows(tmp_path) == 0
 
 
-def test_upkeep_survives_a_panic_of_the_table_library(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    class PanicException(BaseException):
-        pass
+def test_upkeep_keeps_house_and_takes_its_memory_with_it(tmp_path: Path) -> None:
+    old_rows(tmp_path)
+    assert keep_house(str(tmp_path), RetentionConfig(frames=None)) == []
+    assert rows(tmp_path) == 2
+    assert keep_house(str(tmp_path), RetentionConfig(frames=7)) == []
+    assert rows(tmp_path) == 0
 
-    def panic() -> None:
-        raise PanicException
 
-    committer(tmp_path)._upkeep(panic)
-    assert "upkeep failed" in caplog.text
+def test_upkeep_tells_what_failed_in_a_line_each(tmp_path: Path) -> None:
+    old_rows(tmp_path)
+    (log_file,) = (tmp_path / "frames" / "_delta_log").glob("*0.json")
+    log_file.write_text("no JSON")
+    failed = keep_house(str(tmp_path), RetentionConfig(frames=7))
+    assert failed[0].startswith("upkeep: days are not closed: ")
+
+
+def test_upkeep_that_crashes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path))  # a Python that cannot start
+    failed = keep_house(str(tmp_path), None)
+    assert failed[-1].startswith("its process ended with ")
