@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from risa_ray import cli_report, cli_serve, cli_store
+from risa_ray import cli_alerts, cli_report, cli_serve, cli_store, cli_tokens
 from risa_ray.benchmarks.cli import bench
 from risa_ray.config import load_config, redact
 from risa_ray.errors import InputError, RunError
@@ -28,9 +28,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(bench, name="bench")
+app.add_typer(cli_alerts.alerts, name="alerts")
 cli_store.register(app)
 cli_report.register(app)
 cli_serve.register(app)
+cli_tokens.register(app)
 
 
 def main() -> None:
@@ -204,6 +206,8 @@ def check(
         size = sources[camera.id].size()
         shown = f"{size[0]}x{size[1]}" if size else "size not known before it is connected"
         print(f"{store.id}/{camera.id}: {redact(camera.source)} ({shown}), {len(camera.zones)} zones")
+    for line in cli_alerts.told(chain):
+        print(line)
     print(f"{config}: ok")
 
 

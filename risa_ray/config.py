@@ -14,9 +14,12 @@ from zoneinfo import ZoneInfo, available_timezones
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from risa_ray.config_alerts import AlertRule
+from risa_ray.config_alerts import AlertRule, Hours, check_scopes
 from risa_ray.config_base import Identifier, Model
+from risa_ray.config_channels import ChannelConfig, FileChannel, MqttChannel, WebhookChannel
 from risa_ray.config_faults import StrictLoader, explain
+from risa_ray.config_serve import SECTIONS as SERVE_SECTIONS
+from risa_ray.config_serve import ServeConfig
 from risa_ray.errors import InputError
 from risa_ray.redaction import redact as redact
 
@@ -220,24 +223,26 @@ class ChainConfig(Model):
     pipeline: PipelineConfig = PipelineConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     alerts: tuple[AlertRule, ...] = ()
+    channels: tuple[ChannelConfig, ...] = ()
+    serve: ServeConfig | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> ChainConfig:
         _unique("store", [s.id for s in self.stores])
         _unique("camera", [c.id for _, c in self.cameras()])
         _unique("alert", [a.id for a in self.alerts])
-        cameras = {c.id: c for _, c in self.cameras()}
+        check_scopes(self.alerts, self.stores)
+        return self
+
+    @model_validator(mode="after")
+    def _known_channels(self) -> ChainConfig:
+        ids = [c.id for c in self.channels]
+        _unique("channel", ids)
         for rule in self.alerts:
-            if rule.camera is not None and rule.camera not in cameras:
-                raise ValueError(f"alert {rule.id}: no camera {rule.camera!r}; there are {', '.join(cameras)}")
-            scope = [cameras[rule.camera]] if rule.camera else list(cameras.values())
-            # nobody is counted in a staff or mask zone: a rule on one would never fire
-            zones = list(dict.fromkeys(z.id for c in scope for z in c.zones if z.kind not in ("staff", "mask")))
-            if rule.zone is not None and rule.zone not in zones:
-                there = ", ".join(zones) or "none"
-                raise ValueError(
-                    f"alert {rule.id}: no zone {rule.zone!r} that people are counted in; there are {there}"
-                )
+            unknown = [channel for channel in rule.channels or () if channel not in ids]
+            if unknown:
+                there = ", ".join(ids) or "none"
+                raise ValueError(f"alert {rule.id}: no channel {unknown[0]!r}; there are {there}")
         return self
 
     @property
@@ -327,9 +332,15 @@ _SECTIONS: dict[str, type[Model]] = {
     "zones": ZoneConfig,
     "content": ContentItem,
     "alerts": AlertRule,
+    "hours": Hours,
+    # Their kind stands before their keys.
+    "webhook": WebhookChannel,
+    "mqtt": MqttChannel,
+    "file": FileChannel,
     "pipeline": PipelineConfig,
     "privacy": PrivacyConfig,
     "retention": RetentionConfig,
+    **SERVE_SECTIONS,
 }
 
 
@@ -356,4 +367,6 @@ def resolve_paths(config: ChainConfig, base: Path) -> ChainConfig:
     pipeline = config.pipeline
     if "/" in pipeline.model or pipeline.model.endswith((".safetensors", ".onnx")):
         pipeline = pipeline.model_copy(update={"model": absolute(pipeline.model)})
-    return config.model_copy(update={"stores": stores, "data": data, "pipeline": pipeline})
+    channels = tuple(channel.resolved(absolute) for channel in config.channels)
+    update = {"stores": stores, "data": data, "pipeline": pipeline, "channels": channels}
+    return config.model_copy(update=update | {"serve": config.serve and config.serve.resolved(absolute)})

@@ -73,8 +73,10 @@ def _message(fault: ErrorDetails, known_keys: Callable[[str], list[str]]) -> str
     kind, value = fault["type"], fault["input"]
     if kind == "extra_forbidden":
         return _unknown_key(fault["loc"], known_keys)
-    if fault["loc"][-1:] == ("credentials_env",):  # somebody may have put the credentials themselves here
-        return "must name an environment variable, as DOOR_CAMERA, whose value is user:password"
+    if (key := str(fault["loc"][-1] if fault["loc"] else "")).endswith("_env"):
+        # Somebody may have put the secret itself here.
+        holds = "whose value is user:password" if key == "credentials_env" else "that holds it"
+        return f"must name an environment variable, as DOOR_CAMERA, {holds}"
     if kind == "too_short":
         return f"give at least {fault['ctx']['min_length']}"
     message = _WORDING.get(kind) or fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

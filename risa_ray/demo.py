@@ -16,6 +16,7 @@ from rich.console import Console
 from risa_ray.analytics import open_dataset
 from risa_ray.analytics.demo_page import build_demo_page
 from risa_ray.config import CameraConfig, ChainConfig, load_config, resolve_paths
+from risa_ray.config_serve import ServeConfig
 from risa_ray.errors import InputError
 from risa_ray.frames import FaceRow, Image
 from risa_ray.sources.demo import render
@@ -110,12 +111,12 @@ def _open_live_page(console: Console, data: str) -> None:
     from risa_ray.serving.deployment import deploy
     from risa_ray.serving.server import free_port
 
-    settings = Settings(port=free_port(Settings.port), data=data)
-    deploy(settings)
-    address = f"http://{settings.host}:{settings.port}/"
-    console.print(f"Live now, while the demo runs: {address}", style="bold", highlight=False, soft_wrap=True)
+    # Uploads are another matter, whose models would take memory and cores from the demo.
+    section = ServeConfig(port=free_port(ServeConfig().port), analyze=None)
+    deploy(Settings(section, data))
+    console.print(f"Live now, while the demo runs: {section.address}", style="bold", highlight=False, soft_wrap=True)
     if _desktop():
-        webbrowser.open(address)
+        webbrowser.open(section.address)
 
 
 def _desktop() -> bool:

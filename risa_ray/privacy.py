@@ -54,6 +54,11 @@ PURPOSES: dict[str, Purpose] = {
     "alerts": Purpose(
         "one row per alert; a figure of a camera or zone", "to see afterwards what fired, and why", "alerts"
     ),
+    "alert_events": Purpose(
+        "one row per alert and what became of it: sent to whom, acknowledged by whom of the staff",
+        "to deliver alerts also after a crash, and to see who saw to them",
+        "alerts",
+    ),
     "closed_tracks": Purpose(
         "one row per person followed by one camera in one session, on days that are over",
         "to answer questions about past days without the rows of single pictures",
@@ -271,9 +276,19 @@ def _access(config: ChainConfig) -> Iterator[str]:
     where = redact(config.data) if is_url(config.data) else os.path.normpath(config.data)
     yield _text(f"Data: {where}. {_permissions(config.data)}")
     yield _text(
-        "Live figures, alerts and events obey the floor. `risa annotate` writes pictures of a file that whoever runs "
+        "The live page, the API, live figures, alerts and events obey the floor, but for head counts and the time that "
+        "people stand in a queue. The live page draws people as dots, with apparent expressions from k people in the "
+        f"picture on. {_recipients(config)}`risa annotate` writes pictures of a file that whoever runs "
         "it has anyway; `risa zones` writes one still with the faces it finds blurred."
     )
+
+
+def _recipients(config: ChainConfig) -> str:
+    """Where alerts go, besides the tables."""
+    if not config.channels:
+        return ""
+    names = ", ".join(f"{channel.id} ({channel.kind})" for channel in config.channels)
+    return f"Alerts are also sent to: {names}; who reads them there is yours to decide. "
 
 
 def _permissions(data: str) -> str:

@@ -41,6 +41,12 @@ def run_stream(
     console = Console(stderr=events == "-")
     connect(address, show_worker_logs=not console.is_terminal)
     stop = stop_on_signals()
+    if config.serve is not None:
+        from risa_ray.serving.app import Settings
+        from risa_ray.serving.deployment import ensure
+
+        ensure(Settings(config.serve, config.data))
+        console.print(f"live page: {config.serve.address}", highlight=False, soft_wrap=True)
     with RunView(console, events) as view:
         watch = ConfigWatch(config, sources, load, path) if path else lambda: None
         report = run(config, sources, stop=stop, on_snapshot=Shown(view, Metrics()), watch=watch)

@@ -65,6 +65,7 @@ VIEWS = (
     "content_response",
     "next_products",
     "track_splits",
+    "alert_log",
 )
 """The files under views/, each after those it builds on."""
 

@@ -22,8 +22,15 @@ class Figures:
         people_now: tracks seen in the last 2 s; a count of heads, which the floor does not hide.
         tracks: distinct tracks of the window; with_mood: those with at least three known observations. None where the
             floor `k` hides them, as is unknown_share.
-        positive, neutral, negative, net_sentiment, ci, negative_share: None where the floor hides them or nobody has a
-            mood; `ci` is the 95 % interval, which covers sampling and not the model's error.
+        positive, neutral, negative, net_sentiment, ci, positive_share, negative_share: None where the floor hides them
+            or nobody has a mood; `ci` is the 95 % interval, which covers sampling and not the model's error.
+        negative_s: accumulated negative expression per person with a mood, in seconds at full strength; None likewise.
+        queue_length: people in the zone at a time, averaged over the covered part of the window; for zones of kind
+            queue and checkout. A count of heads, which the floor does not hide.
+        longest_wait_s: seconds since whoever is still in a zone of kind queue, and was there first, came into it; 0
+            where nobody is. Not bounded by the window, and not hidden by the floor.
+        camera_down_s: seconds for which a network or USB camera has delivered nothing, before its first frame since it
+            was waited for; 0 for files and demos, which end.
         expressions: apparent expression -> people of `people_now`; empty where fewer than k are there.
         delay_p50_s, delay_p95_s: seconds from arrival of a frame to its figures; None when it is not measured.
         dropped: cause -> frames; causes without a drop are left out.
@@ -46,8 +53,13 @@ class Figures:
     neutral: int | None = 0
     net_sentiment: float | None = None
     ci: tuple[float, float] | None = None
+    positive_share: float | None = None
     negative_share: float | None = None
+    negative_s: float | None = None
     unknown_share: float | None = None
+    queue_length: float | None = None
+    longest_wait_s: float | None = None
+    camera_down_s: float = 0.0
     expressions: Mapping[str, int] = field(default_factory=dict)
     frames_analysed: int = 0
     fps_analysed: float = 0.0

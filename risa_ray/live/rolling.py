@@ -12,37 +12,42 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from risa_ray.analytics.moods import MIN_KNOWN, MOOD_VALENCE, net_sentiment_interval
 from risa_ray.config import CameraConfig, ChainConfig, is_url
 from risa_ray.frames import DROP_CAUSES, Chunk, FaceRow, Outcome, from_unix
+from risa_ray.live.cells import EXPRESSION_S as EXPRESSION_S
+from risa_ray.live.cells import FACE, UNKNOWN, Bools, Cell, between, expressions_now, moods_of, suppress
+from risa_ray.live.cells import PRESENT_S as PRESENT_S
 from risa_ray.live.columns import Columns, Rows
 from risa_ray.live.figures import Figures
 from risa_ray.vision.expressions import EXPRESSIONS
 
-PRESENT_S = 2.0
-"""A track seen this recently is there now; a live camera silent for longer has nobody to show."""
-EXPRESSION_S = 5.0
 STEP_BACK_S = 2.0
 """A camera's clock that goes back by more was set, or a file starts over; by less, it jitters."""
 
-_UNKNOWN = -1
+QUEUES = ("queue", "checkout")
+"""Kinds of zones that have a queue length."""
+
 _ANALYSED = -1
 _EXPRESSION_INDEX = {name: index for index, name in enumerate(EXPRESSIONS)}
 _FRAME = np.dtype([("t", np.float64), ("delay", np.float32), ("cause", np.int8)])
-_FACE = np.dtype(
-    [
-        ("t", np.float64),
-        ("track", np.int64),
-        ("weight", np.float64),
-        ("valence", np.float64),
-        ("expression", np.int8),
-        ("zones", np.int32),
-    ]
-)
 
-Bools = npt.NDArray[np.bool_]
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Figures as rules see them, which is not to be shown.
+
+    Attributes:
+        figures: of the window, without what lies before an outage of the camera (twice its `stall_timeout_s`).
+        tracks: their number whether or not the floor hides it.
+        watched: whether analysed frames come in now; without, nobody in view means nothing.
+        since: Unix seconds of the camera's first analysed frame after its last outage; None before there was one.
+    """
+
+    figures: Figures
+    tracks: int
+    watched: bool
+    since: float | None
 
 
 class Rolling:
@@ -98,49 +103,46 @@ class Rolling:
         Raises:
             ValueError: the window is longer than what is kept.
         """
-        return [figures for figures, _ in self.counted(now, window_s)]
+        window = self._window(window_s)
+        return [counted.figures for camera in self._cameras.values() for counted in camera.shown(now, window)]
 
-    def counted(self, now: float, window_s: float | None = None) -> list[tuple[Figures, int]]:
-        """`figures`, each with its number of tracks whether or not the floor hides it: for rules, not to be shown."""
+    def counted(self, now: float, window_s: float, slack_s: float = 0.0) -> list[Counted]:
+        """The same for rules.
+
+        Args:
+            slack_s: an answer given before will do while the camera's clock has not gone on by more.
+
+        Raises:
+            ValueError: as `figures`.
+        """
+        window = self._window(window_s)
+        return [counted for camera in self._cameras.values() for counted in camera.judged(now, window, slack_s)]
+
+    def _window(self, window_s: float | None) -> float:
         window = self.window_s if window_s is None else window_s
         if window > self.keep_s:
             raise ValueError(f"a window of {window} s, and only {self.keep_s} s are kept")
-        return [entry for camera in self._cameras.values() for entry in camera.counted(now, window)]
+        return window
 
 
 @dataclass(slots=True)
 class _Track:
-    """Where the newest observation of a track lies."""
+    """Where the newest observation of a track lies. `queued`: queue zone -> when its stay there began and was seen."""
 
     ordinal: int
     row: int
     pts: float
+    queued: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Moods:
-    """The tracks of one scope, those of them with a mood, and how many are of which."""
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What was counted, and of which moment and rows."""
 
-    tracks: frozenset[int]
-    known: frozenset[int]
-    positive: int
-    negative: int
-    neutral: int
-
-    @property
-    def total(self) -> int:
-        return len(self.known)
-
-
-@dataclass(slots=True)
-class _Scope:
-    """A camera (`zone_id` None) or a zone while its figures are put together."""
-
-    zone_id: str | None
-    faces: Rows
-    moods: _Moods
-    suppressed: bool = field(default=False)
-    mood_hidden: bool = field(default=False)
+    version: int
+    start: float
+    end: float
+    counted: list[Counted]
 
 
 class _Camera:
@@ -152,28 +154,36 @@ class _Camera:
         self.store_id = store_id
         self.camera_id = camera.id
         self.place = store_id, camera.source
+        self.asked: float | None = None
+        self.version = 0
         self._clear()
 
     def configure(self, camera: CameraConfig, k: int) -> None:
         self.k = k
-        self.zones = [zone.id for zone in camera.zones if zone.kind not in ("staff", "mask")]
+        self.zones = {zone.id: zone.kind for zone in camera.zones if zone.kind not in ("staff", "mask")}
         # Anything else is read as fast as it goes, so the wall clock says nothing about it.
-        self.live = camera.realtime or is_url(camera.source) or camera.source.startswith(("usb:", "demo:"))
+        self.live = camera.real_time
+        self.endless = is_url(camera.source) or camera.source.startswith("usb:")
         self.interval_s = 1 / camera.sampling_fps if camera.sampling_fps else None
         self.cap_s = max(1.0, 2 / camera.sampling_fps) if camera.sampling_fps else 1.0
+        self.last_s = self.cap_s if self.interval_s is None else min(self.interval_s, self.cap_s)
+        self.bridge_s = max(PRESENT_S, 2 * (self.interval_s or 0.0))
+        self.outage_s = max(2 * camera.stall_timeout_s, self.bridge_s)
+        self.answers: dict[float, _Answer] = {}
         if len(self.frames.rows):
             # A longer window than before has no more than what was kept for the shorter one.
             self.oldest = max(self.oldest, float(self.frames.rows["t"].min()))
 
     def _clear(self) -> None:
         self.frames = Columns(_FRAME)
-        self.faces = Columns(_FACE)
+        self.faces = Columns(FACE)
         self.tracks: dict[str, _Track] = {}
         self.zone_sets: dict[tuple[str, ...], int] = {}
         self.next_ordinal = 0
-        self.oldest = self.newest = self.trimmed = self.arrived = -np.inf
+        self.oldest = self.newest = self.trimmed = self.arrived = self.analysed = self.since = -np.inf
 
     def add(self, chunk: Chunk, now: float | None, keep_s: float) -> None:
+        self.version += 1
         start = _after_step_back(chunk.outcomes, self.newest)
         if start is not None:
             # What is kept belongs to another time.
@@ -196,20 +206,29 @@ class _Camera:
         self.frames.append((t, delay, cause))
         self.newest = max(self.newest, t)
         self.arrived = max(self.arrived, outcome.arrived_at)
+        if outcome.cause is None:
+            if t - self.analysed > self.outage_s:
+                self.since = t
+            self.analysed = max(self.analysed, t)
 
     def _add_face(self, face: FaceRow) -> None:
+        t = face.captured_at.timestamp()
         track = self.tracks.get(face.track_id)
-        weight = self.cap_s if self.interval_s is None else min(self.interval_s, self.cap_s)
         if track is None:
             track = self.tracks[face.track_id] = _Track(self.next_ordinal, -1, face.pts)
             self.next_ordinal += 1
         else:
             self.faces.set(track.row, "weight", min(max(face.pts - track.pts, 1e-6), self.cap_s))
         zones = self.zone_sets.setdefault(face.zone_ids, len(self.zone_sets))
-        expression = _EXPRESSION_INDEX.get(face.expression, _UNKNOWN)
-        valence = 0.0 if expression == _UNKNOWN else face.valence
-        row = (face.captured_at.timestamp(), track.ordinal, weight, valence, expression, zones)
+        expression = _EXPRESSION_INDEX.get(face.expression, UNKNOWN)
+        valence = 0.0 if expression == UNKNOWN else face.valence
+        row = (t, track.ordinal, self.last_s, valence, expression, zones)
         track.row, track.pts = self.faces.append(row), face.pts
+        for zone in face.zone_ids:
+            if self.zones.get(zone) == "queue":
+                entered, seen = track.queued.get(zone, (t, t))
+                # Capture times are whole microseconds, and a gap of exactly `bridge_s` is bridged.
+                track.queued[zone] = (entered if t - seen <= self.bridge_s + 1e-5 else t, max(seen, t))
 
     def _forget(self, bound: float) -> None:
         self.trimmed = self.newest
@@ -219,37 +238,78 @@ class _Camera:
         for track_id in gone:
             del self.tracks[track_id]
 
-    def counted(self, now: float, window_s: float) -> list[tuple[Figures, int]]:
+    def shown(self, now: float, window_s: float) -> list[Counted]:
+        """The figures of the whole window."""
+        end = self._end(now)
+        return self._answer(now, end - window_s, end, window_s)
+
+    def judged(self, now: float, window_s: float, slack_s: float) -> list[Counted]:
+        """The figures of the window since the last outage."""
+        end, back = self._end(now), float(np.nextafter(self.since, -np.inf))
+        before = self.answers.get(window_s)
+        if before is not None and before.start >= back and 0 <= end - before.end < slack_s:
+            return before.counted
+        return self._answer(now, max(end - window_s, back), end, window_s)
+
+    def _end(self, now: float) -> float:
+        if self.asked is None:
+            self.asked = now
         if self.newest == -np.inf:
-            at = from_unix(now)
-            return [(Figures(self.store_id, self.camera_id, z, at, window_s, self.k), 0) for z in (None, *self.zones)]
+            return now
         quiet_s = now - self.arrived
-        end = self.newest + (quiet_s if self.live and quiet_s > PRESENT_S else 0.0)
-        faces = _between(self.faces.rows, end - window_s, end)
-        scopes = [_Scope(None, faces, _moods(faces))]
-        for zone in self.zones:
+        return self.newest + (quiet_s if self.live and quiet_s > self.bridge_s else 0.0)
+
+    def _answer(self, now: float, start: float, end: float, window_s: float) -> list[Counted]:
+        before = self.answers.get(window_s)
+        if before is not None and (before.version, before.start, before.end) == (self.version, start, end):
+            return before.counted
+        counted = self._unseen(now, window_s) if self.newest == -np.inf else self._count(start, end, window_s)
+        self.answers[window_s] = _Answer(self.version, start, end, counted)
+        return counted
+
+    def _unseen(self, now: float, window_s: float) -> list[Counted]:
+        """Before the first frame."""
+        down_s = now - (self.asked or now) if self.endless else 0.0
+        places = (None, *self.zones)
+        empty = (
+            Figures(self.store_id, self.camera_id, zone, from_unix(now), window_s, self.k, camera_down_s=down_s)
+            for zone in places
+        )
+        return [Counted(figures, 0, False, None) for figures in empty]
+
+    def _count(self, start: float, end: float, window_s: float) -> list[Counted]:
+        faces = between(self.faces.rows, start, end)
+        cells = [Cell(None, None, faces, moods_of(faces))]
+        for zone, kind in self.zones.items():
             inside = faces[self._in_zone(faces, zone)]
-            scopes.append(_Scope(zone, inside, _moods(inside)))
-        _suppress(scopes, self.k)
-        feed = self._feed(end, window_s)
-        return [(self._entry(scope, end, window_s, feed), len(scope.moods.tracks)) for scope in scopes]
+            cells.append(Cell(zone, kind, inside, moods_of(inside)))
+        suppress(cells, self.k)
+        frames = between(self.frames.rows, start, end)
+        feed = self._feed(frames, end, window_s)
+        covered_s = self._covered_s(frames)
+        watched = end - self.analysed <= self.bridge_s
+        since = None if self.since == -np.inf else self.since
+        return [
+            Counted(self._entry(cell, end, window_s, feed, covered_s), len(cell.moods.tracks), watched, since)
+            for cell in cells
+        ]
 
     def _in_zone(self, faces: Rows, zone: str) -> Bools:
         member = np.array([zone in zones for zones in self.zone_sets], bool)
         return member[faces["zones"]] if len(member) else np.zeros(len(faces), bool)
 
-    def _feed(self, end: float, window_s: float) -> dict[str, Any]:
+    def _feed(self, frames: Rows, end: float, window_s: float) -> dict[str, Any]:
         """What the frames of the window say about the camera itself."""
-        frames = _between(self.frames.rows, end - window_s, end)
         analysed = frames["cause"] == _ANALYSED
         count = int(analysed.sum())
         started = self.oldest > end - window_s
         span = min(window_s, end - self.oldest)
         delays = frames["delay"][np.isfinite(frames["delay"])]
-        p50, p95 = np.percentile(delays, [50, 95]).tolist() if len(delays) else (None, None)
+        p50, p95 = _percentiles(delays)
         causes = np.bincount(frames["cause"][~analysed], minlength=len(DROP_CAUSES))
         return {
             "age_s": end - self.newest,
+            "camera_down_s": end - self.newest if self.endless else 0.0,
             "frames_analysed": count,
             # The first frame of all ends no interval.
             "fps_analysed": max(count - started, 0) / span if span > 0 else 0.0,
@@ -258,104 +318,42 @@ class _Camera:
             "dropped": {cause: int(n) for cause, n in zip(DROP_CAUSES, causes, strict=True) if n},
         }
 
-    def _entry(self, scope: _Scope, end: float, window_s: float, feed: Mapping[str, Any]) -> Figures:
-        expressions = _expressions_now(scope.faces, end)
+    def _covered_s(self, frames: Rows) -> float:
+        """Seconds that the analysed frames stand for, each as long as an observation on it would."""
+        times = frames["t"][frames["cause"] == _ANALYSED]
+        return float(np.diff(times).clip(0.0, self.cap_s).sum()) + self.last_s if len(times) else 0.0
+
+    def _entry(self, cell: Cell, end: float, window_s: float, feed: Mapping[str, Any], covered_s: float) -> Figures:
+        expressions = expressions_now(cell.faces, end)
         people = sum(expressions.values())
+        queued = cell.kind in QUEUES and covered_s > 0
         return Figures(
             self.store_id,
             self.camera_id,
-            scope.zone_id,
+            cell.zone_id,
             from_unix(end),
             window_s,
             self.k,
             people_now=people,
-            expressions=expressions if people >= self.k and not scope.suppressed else {},
-            **_sentiment(scope),
+            expressions=expressions if people >= self.k and not cell.suppressed else {},
+            queue_length=float(cell.faces["weight"].sum()) / covered_s if queued else None,
+            longest_wait_s=self._longest_wait_s(cell.zone_id, end) if queued and cell.kind == "queue" else None,
+            **cell.sentiment(),
             **feed,
         )
 
-
-def _sentiment(scope: _Scope) -> dict[str, Any]:
-    moods, total, tracks = scope.moods, scope.moods.total, len(scope.moods.tracks)
-    if scope.suppressed:
-        hidden = ("tracks", "with_mood", "positive", "negative", "neutral")
-        return {"status": "suppressed", **dict.fromkeys(hidden)}
-    readable = {"tracks": tracks, "with_mood": total, "unknown_share": 1 - total / tracks if tracks else None}
-    if scope.mood_hidden:
-        return {"status": "mood_suppressed", "positive": None, "negative": None, "neutral": None, **readable}
-    return {
-        "status": "ok" if total else "no_mood",
-        **readable,
-        "positive": moods.positive,
-        "negative": moods.negative,
-        "neutral": moods.neutral,
-        "net_sentiment": (moods.positive - moods.negative) / total if total else None,
-        "ci": net_sentiment_interval(moods.positive, moods.negative, total),
-        "negative_share": moods.negative / total if total else None,
-    }
+    def _longest_wait_s(self, zone: str | None, end: float) -> float:
+        stays = (track.queued[zone] for track in self.tracks.values() if zone is not None and zone in track.queued)
+        return max((seen - entered for entered, seen in stays if end - seen <= self.bridge_s), default=0.0)
 
 
-def _between(rows: Rows, start: float, end: float) -> Rows:
-    """The rows of the half-open window (start, end]."""
-    return rows[(rows["t"] > start) & (rows["t"] <= end)]
-
-
-def _moods(faces: Rows) -> _Moods:
-    """Weighted mean valence within each track, then the sign of each."""
-    if not len(faces):
-        return _Moods(frozenset(), frozenset(), 0, 0, 0)
-    tracks, ordinal = np.unique(faces["track"], return_inverse=True)
-    known = faces["expression"] != _UNKNOWN
-    weight = faces["weight"] * known
-    total = np.bincount(ordinal, weight)
-    has_mood = (np.bincount(ordinal, known) >= MIN_KNOWN) & (total > 0)
-    mean = np.bincount(ordinal, weight * faces["valence"])[has_mood] / total[has_mood]
-    positive, negative = int((mean >= MOOD_VALENCE).sum()), int((mean <= -MOOD_VALENCE).sum())
-    return _Moods(
-        frozenset(tracks.tolist()),
-        frozenset(tracks[has_mood].tolist()),
-        positive,
-        negative,
-        len(mean) - positive - negative,
-    )
-
-
-def _expressions_now(faces: Rows, end: float) -> dict[str, int]:
-    """People of now by the known expression with the most weight in the last seconds; `unknown` without one."""
-    recent = _between(faces, end - EXPRESSION_S, end)
-    present = np.unique(_between(faces, end - PRESENT_S, end)["track"])
-    recent = recent[np.isin(recent["track"], present)]
-    weight = np.zeros((len(present), len(EXPRESSIONS)))
-    known = recent[recent["expression"] != _UNKNOWN]
-    np.add.at(weight, (np.searchsorted(present, known["track"]), known["expression"]), known["weight"])
-    best = np.where(weight.any(axis=1), weight.argmax(axis=1), _UNKNOWN)
-    counts = {name: int((best == index).sum()) for index, name in enumerate(EXPRESSIONS)}
-    counts["unknown"] = int((best == _UNKNOWN).sum())
-    return {name: n for name, n in counts.items() if n}
-
-
-def _suppress(scopes: list[_Scope], k: int) -> None:
-    """Mark what the k-floor hides: whole cells by their tracks, and their moods by the tracks that have one."""
-    for scope, hidden in zip(scopes, _too_few([scope.moods.tracks for scope in scopes], k), strict=True):
-        scope.suppressed = hidden
-    known = [frozenset[int]() if scope.suppressed else scope.moods.known for scope in scopes]
-    for scope, hidden in zip(scopes, _too_few(known, k), strict=True):
-        scope.mood_hidden = hidden
-
-
-def _too_few(groups: list[frozenset[int]], k: int) -> list[bool]:
-    """Which of a camera's group and its zones' groups to hide: those below k, and those that would give such away.
-
-    The camera's total minus its shown zones must not leave 1 to k - 1 people.
-    """
-    everyone, zones = groups[0], groups[1:]
-    hidden = [0 < len(group) < k for group in groups]
-    for number, zone in enumerate(zones, start=1):
-        hidden[number] = hidden[number] or 0 < len(everyone - zone) < k
-    shown = sorted((n for n in range(1, len(groups)) if groups[n] and not hidden[n]), key=lambda n: len(groups[n]))
-    while shown and 0 < len(everyone.difference(*(groups[n] for n in shown))) < k:
-        hidden[shown.pop(0)] = True
-    return hidden
+def _percentiles(values: Rows) -> tuple[float | None, float | None]:
+    """Median and 95th percentile, as `np.percentile` has them and in a twentieth of its time; None without a value."""
+    if not len(values):
+        return None, None
+    at = np.array([0.5, 0.95]) * (len(values) - 1)
+    p50, p95 = np.interp(at, np.arange(len(values)), np.sort(values)).tolist()
+    return p50, p95
 
 
 def _after_step_back(outcomes: Sequence[Outcome], newest: float) -> int | None:

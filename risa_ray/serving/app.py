@@ -1,35 +1,68 @@
-"""The application: every route, and what they share."""
+"""The application: every route, what they share, and the gate before them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import FastAPI
+from pydantic import SecretStr
 
-from risa_ray.serving import models, routes_live
+from risa_ray.config_serve import ServeConfig
+from risa_ray.serving import (
+    problems,
+    routes_alerts,
+    routes_analyze,
+    routes_data,
+    routes_live,
+    routes_metrics,
+    routes_page,
+)
+from risa_ray.serving.alert_book import AlertBook
+from risa_ray.serving.analyze import Service
 from risa_ray.serving.hub import Hub
+from risa_ray.serving.prometheus import Traffic
+from risa_ray.serving.security import App, secure
+from risa_ray.serving.tables import Tables
+from risa_ray.serving.tokens import open_book
+
+TITLE = "RISA: real-time in-store sentiment analysis"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the application is started with. `data`: of the tables; None: there is no dataset, only running jobs."""
+    """What the application is started with.
 
-    host: str = "127.0.0.1"
-    port: int = 8787
+    Attributes:
+        serve: the section of the config, with absolute paths.
+        data: of the tables; None: there are only running jobs.
+        secrets: environment variables that `serve` names, since a replica has another environment.
+    """
+
+    serve: ServeConfig = field(default_factory=ServeConfig)
     data: str | None = None
+    secrets: Mapping[str, SecretStr] = field(default_factory=dict)
 
 
-def build_app(settings: Settings) -> FastAPI:
-    """The ASGI application; to be built in the process that serves it."""
-    app = FastAPI(title="RISA", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+def build_app(settings: Settings, models: Any = None) -> App:
+    """The ASGI application, to be built on the event loop that serves it.
 
-    async def hour() -> models.HourNow | None:
-        return None
-
-    async def stored_stores() -> list[models.Store]:
-        return []
-
-    app.state.hub = Hub(hour)
-    app.state.stored_stores = stored_stores
-    app.include_router(routes_live.router)
-    return app
+    Args:
+        models: the handle that `/v1/analyze` asks; None: it is off.
+    """
+    app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    problems.install(app)
+    state, analyze = app.state, settings.serve.analyze
+    state.tables = Tables(settings.data)
+    state.alerts = AlertBook(state.tables)
+    state.hub = Hub(state.tables.hour, state.alerts.latest)
+    state.traffic = Traffic()
+    routes = [routes_page, routes_live, routes_alerts, routes_data, routes_metrics]
+    if models is not None and analyze is not None:
+        state.analyze = Service(models, analyze)
+        routes.append(routes_analyze)
+    for module in routes:
+        app.include_router(module.router)
+    environ = {name: value.get_secret_value() for name, value in settings.secrets.items()}
+    return secure(app, settings.serve, open_book(settings.serve, environ), state.traffic)

@@ -17,16 +17,15 @@ def serve(settings: Settings, address: str | None = None) -> int:
     Raises:
         InputError: the port is taken, or there is no such cluster.
     """
-    from risa_ray.serving.deployment import deploy, withdraw
-    from risa_ray.serving.server import listen
+    from risa_ray.serving.deployment import check, deploy, withdraw
     from risa_ray.streaming.cluster import connect, stop_on_signals
 
-    listen(settings.host, settings.port).close()
+    check(settings.serve)
     console = Console()
     connect(address, show_worker_logs=False)
     stop = stop_on_signals()
     deploy(settings)
-    console.print(f"serving http://{settings.host}:{settings.port}/ (Ctrl-C ends it)", highlight=False, soft_wrap=True)
+    console.print(f"serving {settings.serve.address} (Ctrl-C ends it)", highlight=False, soft_wrap=True)
     stop.wait()
-    withdraw(settings)
+    withdraw(settings.serve)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -30,7 +30,6 @@ LOOK_S = 2.0
 """How often jobs that came or went are looked for."""
 PATIENCE_S = 1.0
 """A job that has not answered for so long is shown with its last answer, and how old that is."""
-RECENT_ALERTS = 50
 
 
 @dataclass
@@ -65,16 +64,18 @@ class Hub:
 
     Args:
         hour: what the tables say of the last hour; None: they cannot tell.
+        latest: joins alerts of the tables to those of the jobs, see `AlertBook.latest`.
         names, find: of the jobs' actors, see `streaming.board`.
     """
 
     def __init__(
         self,
         hour: Callable[[], Awaitable[models.HourNow | None]],
+        latest: Callable[[Iterable[models.AlertNow]], list[models.AlertNow]],
         names: Callable[[], Sequence[str]] = board.names,
         find: Callable[[str], Any] = board.find,
     ) -> None:
-        self._hour = hour
+        self._hour, self._latest = hour, latest
         self._names, self._find = names, find
         self._jobs: dict[str, _Job] = {}
         self._looked_at = self._asked_at = float("-inf")
@@ -104,7 +105,6 @@ class Hub:
         """Everything now."""
         jobs = await self.jobs()
         lives = [job.live for job in jobs if job.live is not None]
-        alerts = sorted((alert for live in lives for alert in _alerts(live)), key=lambda a: a.fired_at, reverse=True)
         return models.LiveNow(
             at=datetime.now(UTC),
             revision="/".join(f"{live.run_id}.{live.started_at:.0f}.{live.revision}" for live in lives),
@@ -112,8 +112,12 @@ class Hub:
             cameras=[camera for live in lives for camera in _cameras(live)],
             figures=[models.FiguresNow.model_validate(f) for live in lives for f in live.figures],
             people=[models.PersonNow.model_validate(p) for live in lives for p in live.people],
-            alerts=alerts[:RECENT_ALERTS],
+            alerts=self._latest(alert for live in lives for alert in _alerts(live)),
         )
+
+    async def alerts(self) -> list[models.AlertNow]:
+        """The latest alerts of the running jobs, oldest first."""
+        return [alert for job in await self.jobs() if job.live for alert in _alerts(job.live)]
 
     async def stores(self) -> list[models.Store]:
         """The stores of the running jobs, as their configs have them."""
@@ -196,7 +200,7 @@ def _cameras(live: board.Live) -> list[models.CameraNow]:
 
 def _alerts(live: board.Live) -> list[models.AlertNow]:
     found = []
-    for alert in live.alerts[-RECENT_ALERTS:]:
+    for alert in live.alerts:
         deliveries = [models.Delivery.model_validate(d) for d in live.deliveries.get(alert.alert_id, ())]
         found.append(models.AlertNow.model_validate(alert).model_copy(update={"deliveries": deliveries}))
     return found

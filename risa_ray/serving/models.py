@@ -143,6 +143,14 @@ class AlertNow(Answer):
     acknowledged_by: str = ""
 
 
+class Acknowledgement(Answer):
+    """The first one of an alert, which counts."""
+
+    alert_id: str
+    acknowledged_at: datetime
+    acknowledged_by: str
+
+
 class RunNow(Answer):
     """A streaming job that was found. `silent_s`: since its last answer; `trouble`: of its store, empty when well."""
 

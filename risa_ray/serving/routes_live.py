@@ -49,7 +49,7 @@ async def health(request: Request) -> models.Health:
 async def stores(request: Request) -> list[models.Store]:
     """Stores with their cameras and zones: of the running jobs, or of the dataset while none is running."""
     running = await _hub(request).stores()
-    return running or await request.app.state.stored_stores()
+    return running or await request.app.state.tables.stores()
 
 
 @router.get("/cameras")

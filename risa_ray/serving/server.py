@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 import uvicorn
 
 from risa_ray.errors import InputError
 
-KEEP_ALIVE_S = 30
-_LARGEST_HEADERS = 32 * 1024
+_KEEP_ALIVE_S = 30
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -62,27 +62,21 @@ class Server:
     Args:
         app: the application.
         sock: as `listen` gives it.
-        tls: certificate and key files, or None.
+        settings: of uvicorn, see `protocol.settings`.
     """
 
-    def __init__(self, app: Any, sock: socket.socket, tls: tuple[str, str] | None = None) -> None:
-        certificate, key = tls or (None, None)
+    def __init__(self, app: Any, sock: socket.socket, settings: Mapping[str, Any] | None = None) -> None:
         self._socket = sock
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                lifespan="off",
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=1,
-                h11_max_incomplete_event_size=_LARGEST_HEADERS,
-                ssl_certfile=certificate,
-                ssl_keyfile=key,
-            )
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=1,
+            **(settings or {}),
         )
+        self._server = uvicorn.Server(config)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:

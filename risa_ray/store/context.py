@@ -9,7 +9,6 @@ Only `privacy`, which is about whoever reads the dataset now, is dated by the wa
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -17,15 +16,11 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-from deltalake import Schema
-from deltalake.exceptions import DeltaError
 
 from risa_ray.config import CameraConfig, ChainConfig, StoreConfig, redact
 from risa_ray.frames import from_unix
 from risa_ray.store.paths import ensure_writable
-from risa_ray.store.table import Table, arrow_dataset
-
-log = logging.getLogger("risa")
+from risa_ray.store.table import Table, with_new_columns
 
 KEYS: dict[str, tuple[str, ...]] = {
     "stores": ("store_id",),
@@ -74,7 +69,7 @@ def write_context(
         if not rows and name not in ("zones", "content"):
             continue
         table = Table(path, name)
-        columns = _with_new_columns(table)
+        columns = with_new_columns(table)
         table.decide(partial(_bring, table, rows, run, columns))
 
 
@@ -83,22 +78,6 @@ def _bring(table: Table, rows: list[_Row], run: Mapping[_Camera, datetime], colu
     if news:
         # The mark makes a second process that writes the same rows at this moment conflict and look again.
         table.commit(pa.Table.from_pylist(news, schema=columns), {"context": table.mark("context") + 1})
-
-
-def _with_new_columns(table: Table) -> pa.Schema:
-    """The columns to write, after a table of an earlier version was given those that it lacks (NULL in its rows)."""
-    there = {column.name for column in table.delta.schema().fields}
-    missing = [column for column in table.schema if column.name not in there]
-    if missing:
-        try:
-            table.delta.alter.add_columns(Schema.from_arrow(pa.schema(missing)).fields)
-        except DeltaError as error:
-            # Another run may have been faster; if not, the commit of the rows says what is wrong.
-            log.warning("%s: columns were not added (%s)", redact(table.path), " ".join(str(error).split())[:200])
-        table.refresh()
-    # What an earlier version had beside ours stays, and has to be written.
-    gone = there - set(table.schema.names)
-    return arrow_dataset(table.delta).schema if gone else table.schema
 
 
 def _describe(

@@ -29,7 +29,7 @@ MIN_FILES = 8
 """A partition with fewer small files is left alone."""
 KEEP_HOURS = 1
 """Files that were merged or purged away stay this long for readers that still have them open."""
-SORTED = ("observations", "frames", "alerts")
+SORTED = ("observations", "frames", "alerts", "alert_events")
 _ATTEMPTS = 12
 
 Partition = tuple[tuple[str, str], ...]
@@ -80,7 +80,7 @@ def compact(
 
 
 def sort_days(data: str, keep_hours: int = KEEP_HOURS) -> Iterator[tuple[str, Upkeep, float]]:
-    """Merge and sort each partition of observations, frames and alerts by time, merge other tables, delete old files.
+    """Merge and sort each partition of `SORTED` by time, merge other tables, delete old files.
 
     A partition becomes one file, or several of `rewrite.TARGET_BYTES` that follow one another in time; one that is in
     order already is left alone. Each partition is one commit, so no reader sees half of it, and it is as safe beside

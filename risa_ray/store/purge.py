@@ -22,8 +22,8 @@ from risa_ray.frames import from_unix
 from risa_ray.store.errors import StoreError
 from risa_ray.store.maintenance import KEEP_HOURS, partition_files, replacing, vacuum
 from risa_ray.store.paths import has_table, require_dataset
-from risa_ray.store.schema import PARTITIONED, PURGES, TABLES, TIME_COLUMNS, WINDOW_S
-from risa_ray.store.table import WRITER_PROPERTIES, Table, arrow_dataset, file_system
+from risa_ray.store.schema import PARTITIONED, TABLES, TIME_COLUMNS, WINDOW_S
+from risa_ray.store.table import WRITER_PROPERTIES, Table, arrow_dataset, file_system, with_new_columns
 
 COMMIT_S = 30.0
 """A file that no commit mentions after so long was left by a crash; a younger one may be about to be committed."""
@@ -93,6 +93,7 @@ def purge_outlived(data: str, retention: RetentionConfig, clock: Callable[[], fl
         "closed_tracks": retention.tracks,
         "frames": retention.frames,
         "alerts": retention.alerts,
+        "alert_events": retention.alerts,
     }
     now = clock()
     first_days = {name: cutoff(days, now) for name, days in kept.items() if days is not None}
@@ -375,7 +376,8 @@ def _places(table: Table) -> set[tuple[str, str]]:
 def _log(data: str, now: float, row: Mapping[str, Any]) -> None:
     counts = dict.fromkeys(PARTITIONED, 0)
     entry = {"at": from_unix(now)} | counts | dict(row)
-    Table(data, "purges").commit(pa.Table.from_pylist([entry], schema=PURGES), {})
+    table = Table(data, "purges")
+    table.commit(pa.Table.from_pylist([entry], schema=with_new_columns(table)), {})
 
 
 def _unreadable(table: Table, error: BaseException) -> StoreError:

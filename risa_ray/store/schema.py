@@ -91,6 +91,24 @@ ALERTS = _schema(
     ("fired_at", _TIME),
 )
 
+ALERT_EVENTS = _schema(
+    ("date", pa.date32()),
+    ("store_id", pa.string()),
+    ("alert_id", pa.string()),
+    ("camera_id", pa.string()),
+    ("fired_at", _TIME),
+    ("at", _TIME),
+    ("kind", pa.string()),
+    ("channel", pa.string()),
+    ("tries", pa.int64()),
+    ("by", pa.string()),
+    ("note", pa.string()),
+)
+"""What became of alerts: `kind` is queued (for a channel), delivered, failed or acknowledged (`by` somebody).
+
+`date`, `camera_id` and `fired_at` are the alert's, `at` is when it happened.
+"""
+
 _MOODS: list[tuple[str, pa.DataType]] = [
     ("known", pa.int64()),
     ("known_s", pa.float64()),
@@ -248,6 +266,7 @@ PURGES = _schema(
     ("frames", pa.int64()),
     ("alerts", pa.int64()),
     ("closed_tracks", pa.int64()),
+    ("alert_events", pa.int64()),
 )
 """What was deleted on purpose, as counts of rows per table: rows captured from `since` (NULL: any time) to `until`.
 
@@ -258,6 +277,7 @@ TABLES: dict[str, pa.Schema] = {
     "observations": OBSERVATIONS,
     "frames": FRAMES,
     "alerts": ALERTS,
+    "alert_events": ALERT_EVENTS,
     "closed_tracks": CLOSED_TRACKS,
     "runs": RUNS,
     "purges": PURGES,
@@ -268,7 +288,7 @@ TABLES: dict[str, pa.Schema] = {
     "privacy": PRIVACY,
 }
 
-PARTITIONED = ("observations", "frames", "alerts", "closed_tracks")
+PARTITIONED = ("observations", "frames", "alerts", "alert_events", "closed_tracks")
 """Tables in folders `date=.../store_id=...`; the others are small."""
 
 PARTITION_COLUMNS = ["date", "store_id"]
@@ -277,6 +297,7 @@ TIME_COLUMNS = {
     "observations": "captured_at",
     "frames": "window_start",
     "alerts": "fired_at",
+    "alert_events": "fired_at",
     "closed_tracks": "first_seen",
 }
 """Table -> the column whose UTC day is `date`."""

@@ -7,6 +7,7 @@ a writer that was taken for dead cannot slip rows in behind its successor.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -17,7 +18,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.fs import DeltaStorageHandler
 from pyarrow import fs
@@ -26,6 +27,8 @@ from risa_ray.config import is_url, redact
 from risa_ray.store.errors import ConflictError, StoreError
 from risa_ray.store.paths import table_path
 from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TABLES
+
+log = logging.getLogger("risa")
 
 # A commit a second makes 86,400 log files a day: the log is cut at each checkpoint (every 100 commits). What
 # compaction replaced stays listed for a day, long past the hour after which `maintenance.compact` deletes it.
@@ -37,6 +40,7 @@ _STATISTICS = {
     "observations": "captured_at,camera_id",
     "frames": "window_start,camera_id",
     "alerts": "fired_at,camera_id",
+    "alert_events": "fired_at,camera_id",
     "closed_tracks": "first_seen,camera_id",
 }
 _T = TypeVar("_T")
@@ -231,6 +235,22 @@ class Table:
 
     def _failure(self, error: BaseException) -> StoreError:
         return StoreError(f"{redact(self.path)}: cannot be written ({_reason(error)}); what waits is kept")
+
+
+def with_new_columns(table: Table) -> pa.Schema:
+    """The columns to write, after a table of an earlier version was given those that it lacks (NULL in its rows)."""
+    there = {column.name for column in table.delta.schema().fields}
+    missing = [column for column in table.schema if column.name not in there]
+    if missing:
+        try:
+            table.delta.alter.add_columns(Schema.from_arrow(pa.schema(missing)).fields)
+        except DeltaError as error:
+            # Another run may have been faster; if not, the commit of the rows says what is wrong.
+            log.warning("%s: columns were not added (%s)", redact(table.path), " ".join(str(error).split())[:200])
+        table.refresh()
+    # What an earlier version had beside ours stays, and has to be written.
+    gone = there - set(table.schema.names)
+    return arrow_dataset(table.delta).schema if gone else table.schema
 
 
 def file_system(delta: DeltaTable) -> fs.FileSystem:

@@ -14,6 +14,7 @@ from risa_ray.streaming.lifecycle import CAMERA_STATES, CameraState
 from risa_ray.streaming.process import ProcessUse
 
 _CAMERA = ("store_id", "camera_id")
+_ANALYZER = ("analyzer",)
 _Tags = dict[str, dict[str, str]]
 
 
@@ -33,22 +34,32 @@ class Metrics:
         self._connections = Counter("risa_camera_connections_total", "Times that a camera connected", _CAMERA)
         self._stalls = Counter("risa_camera_stalls_total", "Times that a camera stalled", _CAMERA)
         self._errors = Counter("risa_camera_decode_errors_total", "Pictures that could not be decoded", _CAMERA)
+        self._read = Counter("risa_camera_frames_read_total", "Frames that were read", _CAMERA)
+        self._decoding = Counter("risa_camera_decode_seconds_total", "Time spent decoding", _CAMERA)
         self._delay = Gauge("risa_delay_p95_seconds", "From a frame's arrival to its rolling figures", _CAMERA)
         self._people = Gauge("risa_people", "People in view now", _CAMERA)
         self._faces = Counter("risa_faces_total", "Faces found")
         self._commits = Counter("risa_commits_total", "Commits to the store")
         self._alerts = Counter("risa_alerts_total", "Alerts fired", ("rule_id", "severity"))
         self._trouble = Gauge("risa_store_trouble", "1 while the store cannot take rows: nothing is lost, all waits")
+        self._committing = Counter("risa_commit_seconds_total", "Time spent committing")
+        self._analyzed = Counter("risa_analyzer_frames_total", "Frames analysed", _ANALYZER)
+        self._analyzing = Counter(
+            "risa_analyzer_seconds_total", "Time spent: detect, track, classify", (*_ANALYZER, "stage")
+        )
+        self._batch = Gauge("risa_analyzer_batch_seconds", "Since the batch at work began; 0 without one", _ANALYZER)
         self._memory = Gauge("risa_process_resident_bytes", "Memory of each process", ("part", "name"))
         self._counted: dict[tuple[str, ...], float] = {}
         self._shown: dict[str, dict[str, str]] = {}
         self._parts: dict[tuple[str, str], float] = {}
+        self._analyzers = 0
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Set every metric as the snapshot has it."""
         cameras = {i: {"store_id": s.store_id, "camera_id": i} for i, s in snapshot.readers.items()}
         self._set_cameras(snapshot, cameras)
         self._set_committer(snapshot.committer, cameras)
+        self._set_analyzers(snapshot)
         self._set_memory(snapshot)
 
     def _set_cameras(self, snapshot: Snapshot, cameras: _Tags) -> None:
@@ -58,6 +69,8 @@ class Metrics:
             self._count(self._connections, reader.connections, tags)
             self._count(self._stalls, reader.stalls, tags)
             self._count(self._errors, reader.decode_errors, tags)
+            self._count(self._read, reader.read, tags)
+            self._count(self._decoding, reader.decode_s, tags)
         for camera_id, tags in self._shown.items():
             if camera_id not in cameras:  # taken from the config
                 self._set_state(tags, None)
@@ -87,7 +100,20 @@ class Metrics:
             self._alerts.inc(1.0, {"rule_id": alert.rule_id, "severity": alert.severity})
         self._count(self._faces, committer.faces, {})
         self._count(self._commits, committer.commits, {})
+        self._count(self._committing, committer.commit_s, {})
         self._trouble.set(float(bool(committer.trouble)))
+
+    def _set_analyzers(self, snapshot: Snapshot) -> None:
+        """By their number, as the memory of their processes: one that takes another's place goes on with its series."""
+        for number, analyzer in enumerate(snapshot.analyzers):
+            tags = {"analyzer": str(number)}
+            self._count(self._analyzed, analyzer.frames, tags)
+            for stage, seconds in analyzer.times.items():
+                self._count(self._analyzing, seconds, {**tags, "stage": stage})
+            self._batch.set(analyzer.busy_s, tags)
+        for number in range(len(snapshot.analyzers), self._analyzers):
+            self._batch.set(0.0, {"analyzer": str(number)})
+        self._analyzers = len(snapshot.analyzers)
 
     def _count(self, counter: Counter, total: float, tags: dict[str, str]) -> None:
         """Bring a counter to a total that may begin at 0 again, in a process that was restarted."""

@@ -19,15 +19,19 @@ def chain(
     zones: Sequence[str] = ("shelf", "desk"),
     alerts: Sequence[dict[str, Any]] = (),
     sampling_fps: float | None = 5,
+    timezone: str = "UTC",
+    data: str = "data",
 ) -> ChainConfig:
-    """One store with one camera `front`; a zone called `staff` is one."""
+    """One store with one camera `front`; a zone called `staff`, `queue` or `checkout` is one, others are shelves."""
+    kinds = ("staff", "queue", "checkout")
     camera = {
         "id": "front",
         "source": source,
         "sampling_fps": sampling_fps,
-        "zones": [{"id": z, "kind": "staff" if z == "staff" else "product", "polygon": SQUARE} for z in zones],
+        "zones": [{"id": z, "kind": z if z in kinds else "product", "polygon": SQUARE} for z in zones],
     }
-    raw = {"stores": [{"id": "007", "cameras": [camera]}], "privacy": {"k": k}, "alerts": list(alerts)}
+    store = {"id": "007", "timezone": timezone, "cameras": [camera]}
+    raw = {"data": data, "stores": [store], "privacy": {"k": k}, "alerts": list(alerts)}
     return parse_config(raw, "test")
 
 

@@ -253,6 +253,65 @@ def test_the_interval_is_sane() -> None:
     assert wide[1] - wide[0] > narrow[1] - narrow[0]
 
 
+def test_queue_length_is_people_at_a_time_over_the_seconds_that_were_watched() -> None:
+    rolling = Rolling(chain(k=10, zones=("queue", "checkout", "shelf")), window_s=10)
+    rolling.add(people({"a": PLAIN, "b": PLAIN}, 4, zones={"a": ("queue",), "b": ("queue", "checkout")}))
+    rolling.add(people({"a": PLAIN}, 4, start_seq=20, zones={"a": ("queue",)}))
+    total, queue, checkout, shelf = rolling.figures(wall(8))
+    assert queue.queue_length == pytest.approx((2 * 4 + 4) / 8), "a count of heads: the floor does not hide it"
+    assert checkout.queue_length == pytest.approx(4 / 8)
+    assert total.queue_length is shelf.queue_length is None
+
+
+def test_frames_that_were_dropped_are_no_empty_queue() -> None:
+    rolling = Rolling(chain(zones=("queue",)), window_s=60)
+    times = [i / 5 for i in range(100)]
+    causes = ["overrun" if 5 <= t < 15 else None for t in times]
+    seen = [face(i, t, zones=("queue",)) for i, (t, c) in enumerate(zip(times, causes, strict=True)) if c is None]
+    rolling.add(chunk([outcome(i, t, c) for i, (t, c) in enumerate(zip(times, causes, strict=True))], seen))
+    assert rolling.figures(wall(20))[1].queue_length == pytest.approx(1)
+
+
+def test_the_longest_wait_outlasts_the_window_and_ends_when_the_person_leaves() -> None:
+    rolling = Rolling(chain(k=10, zones=("queue", "checkout")), window_s=10)
+    for second in range(40):
+        tracks = {"first": PLAIN} | ({"second": PLAIN} if second >= 30 else {})
+        away = second == 20  # for 1 s: bridged
+        places = {"first": () if away else ("queue",), "second": ("queue",)}
+        rolling.add(people(tracks, 1, start_seq=second * 5, zones=places))
+    _, queue, checkout = rolling.figures(wall(40))
+    assert queue.longest_wait_s == pytest.approx(39.8)
+    assert checkout.longest_wait_s is None, "who pays does not wait"
+    rolling.add(people({"first": PLAIN, "second": PLAIN}, 3, start_seq=200, zones={"second": ("queue",)}))
+    assert rolling.figures(wall(43))[1].longest_wait_s == pytest.approx(12.8)
+    rolling.add(people({"first": PLAIN}, 3, start_seq=215, zones={"first": ("queue",)}))
+    assert rolling.figures(wall(46))[1].longest_wait_s == pytest.approx(2.8), "who comes back waits anew"
+
+
+def test_accumulated_negative_expression_is_a_mean_over_people() -> None:
+    tracks = {"a": (-0.5, "sadness"), "b": (0.8, "happiness"), "c": (-0.1, "neutral"), "d": (-0.9, "unknown")}
+    shown = Rolling(chain(k=3))
+    shown.add(people(tracks, 10))
+    got = camera(shown, wall(10))
+    assert got.negative_s == pytest.approx((0.5 * 10 + 0 + 0.1 * 10) / 3), "d cannot be read"
+    assert got.positive_share == pytest.approx(1 / 3)
+    hidden = Rolling(chain(k=4))
+    hidden.add(people(tracks, 10))
+    assert camera(hidden, wall(10)).negative_s is None
+
+
+def test_a_camera_is_down_while_it_delivers_nothing_also_before_it_ever_came() -> None:
+    rolling = Rolling(chain(source="rtsp://shop/1"))
+    assert camera(rolling, wall(0)).camera_down_s == 0
+    assert camera(rolling, wall(30)).camera_down_s == pytest.approx(30)
+    rolling.add(people({"a": PLAIN}, 1, start_seq=200))
+    assert camera(rolling, wall(41)).camera_down_s == 0
+    assert camera(rolling, wall(61)).camera_down_s == pytest.approx(20.2)
+    film = Rolling(chain())
+    film.add(people({"a": PLAIN}))
+    assert camera(film, wall(500)).camera_down_s == 0, "a film ends"
+
+
 EXPRESSIONS = st.sampled_from(["happiness", "neutral", "sadness", "unknown"])
 STEPS = st.lists(
     st.tuples(

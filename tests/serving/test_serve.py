@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from risa_ray.config import parse_config
+from risa_ray.config_serve import ServeConfig
 from risa_ray.errors import InputError
 from risa_ray.serving.app import Settings
 from risa_ray.serving.server import free_port, listen
@@ -41,10 +42,10 @@ def server(cluster: Any) -> Iterator[str]:
 
     from risa_ray.serving.deployment import deploy, withdraw
 
-    settings = Settings(port=free_port(0))
-    deploy(settings)
-    yield f"http://127.0.0.1:{settings.port}"
-    withdraw(settings)
+    section = ServeConfig(port=free_port(0), analyze=None)
+    deploy(Settings(section))
+    yield f"http://127.0.0.1:{section.port}"
+    withdraw(section)
     serve.shutdown()
 
 

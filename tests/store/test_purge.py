@@ -92,7 +92,7 @@ def test_an_erasure_leaves_no_row_in_any_file(tmp_path: Path, tools: Any) -> Non
     store_id, camera_id, rows = erase(str(tmp_path), "cam1", SINCE, UNTIL, commit_s=0)
 
     assert (store_id, camera_id, rows) == counted == ("007", "cam1", rows)
-    assert rows == {"observations": 11, "frames": 1, "alerts": 1, "closed_tracks": 2}
+    assert rows == {"observations": 11, "frames": 1, "alerts": 1, "alert_events": 0, "closed_tracks": 2}
     assert files_with_erased_rows(tmp_path) == []
     observations = tools.rows(tmp_path, "observations")
     assert not [r for r in observations if r["camera_id"] == "cam1" and SINCE <= r["captured_at"] < UNTIL]
@@ -191,8 +191,8 @@ def test_old_days_go_from_every_table(tmp_path: Path, tools: Any) -> None:
     assert sum(purge_older(str(tmp_path), 10, clock=lambda: later).values()) == 1, "the track of the 21st alone"
     dry = purge_older(str(tmp_path), 9, clock=lambda: later, dry_run=True)
     rows = purge_older(str(tmp_path), 9, clock=lambda: later)
-    assert rows == dry == {"observations": 120, "frames": 8, "alerts": 12, "closed_tracks": 4}
-    assert [tools.rows(tmp_path, name) for name in rows] == [[], [], [], []]
+    assert rows == dry == {"observations": 120, "frames": 8, "alerts": 12, "alert_events": 0, "closed_tracks": 4}
+    assert [tools.rows(tmp_path, name) for name, count in rows.items() if count] == [[], [], [], []]
     logged = tools.rows(tmp_path, "purges", ["at", "until"])
     assert [(r["kind"], r["since"], r["until"].date()) for r in logged] == [
         ("older_than", None, date(2026, 11, 22)),
@@ -206,7 +206,7 @@ def test_each_table_has_its_own_retention(tmp_path: Path, tools: Any) -> None:
     later = datetime(2026, 12, 30, tzinfo=UTC).timestamp()
     kept = RetentionConfig(observations=30, tracks=395, frames=None, alerts=38)
     assert purge_outlived(str(tmp_path), kept, clock=lambda: later) == {
-        "observations": 120, "closed_tracks": 0, "alerts": 0,
+        "observations": 120, "closed_tracks": 0, "alerts": 0, "alert_events": 0,
     }  # fmt: skip
     assert (len(tools.rows(tmp_path, "observations")), len(tools.rows(tmp_path, "frames"))) == (0, 8)
     assert purge_outlived(str(tmp_path), kept, clock=lambda: later)["observations"] == 0
@@ -323,7 +323,7 @@ def test_the_commands_keep_a_store_in_order(tmp_path: Path, tools: Any, risa: An
     code, said, _ = risa("purge", "--data", tmp_path, *between)
     assert code == 0
     assert "deleted rows of 007/cam1 from 2026-11-22T00:00:00+00:00" in said
-    assert "60 of observations, 4 of frames, 6 of alerts, 0 of closed_tracks" in said
+    assert "60 of observations, 4 of frames, 6 of alerts, 0 of alert_events, 0 of closed_tracks" in said
     code, said, _ = risa("compact", "--data", tmp_path)
     assert (code, "rows/s" in said) == (0, True)
     code, said, _ = risa("verify", "--data", tmp_path)
