@@ -68,7 +68,7 @@ def print_result(table: pa.Table, format: Format = "table", out: Path | None = N
     """
     if format == "parquet" and out is None and sys.stdout.isatty():
         raise InputError("parquet is not for terminals; give a file with --out, or redirect the output")
-    data = _ENCODERS[format](table)
+    data = ENCODERS[format](table)
     if out is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
@@ -127,7 +127,7 @@ def _as_table(table: pa.Table) -> bytes:
     return ("\n".join(line for line in lines if line) + f"\n{table.num_rows} rows\n").encode()
 
 
-_ENCODERS = {"table": _as_table, "csv": _as_csv, "json": _as_json, "parquet": _as_parquet}
+ENCODERS = {"table": _as_table, "csv": _as_csv, "json": _as_json, "parquet": _as_parquet}
 
 
 def _cell(value: Any) -> str:

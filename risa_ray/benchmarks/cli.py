@@ -234,6 +234,53 @@ def bench_soak(
     judge(lambda: run(cameras, minutes, faults, fault_every_s, _seed(seed), pixels, fps, camera, pipeline), out)
 
 
+@bench.command("pages")
+def bench_pages(
+    cameras: Annotated[int, typer.Option(help="For the delays: 80 % of what `density` finds.", min=1)] = 4,
+    crowd: Annotated[int, typer.Option(help="For the cost: more than the machine has room for.", min=1)] = 8,
+    pages: Annotated[int, typer.Option(help="Open at a time, for the cost.", min=1)] = 200,
+    rounds: Annotated[int, typer.Option(help="Turns without and with pages.", min=1)] = 5,
+    seconds: Annotated[float, typer.Option(help="Of each turn.", min=1)] = 20,
+    size: Size = "640x360",
+    fps: CameraFps = 5,
+    detector: DetectorName = "mtcnn",
+    min_face_size: MinFace = 40,
+    model: ModelName = "default",
+    device: Device = "auto",
+    out: Out = None,
+) -> None:
+    """The live page beside a run: delay of its figures and of a webhook's alerts, and what open pages cost."""
+    from risa_ray.benchmarks.pages import bench_pages as run
+
+    check_output(out)
+    camera = {"detector": detector, "min_face_size": min_face_size}
+    pipeline = {"model": model, "device": device}
+    pixels = _pixels(size)
+    judge(lambda: run(cameras, crowd, pages, rounds, seconds, pixels, fps, camera, pipeline), out)
+
+
+@bench.command("serve-analyze")
+def bench_serve_analyze(
+    picture: Annotated[Path | None, typer.Option(help="To send; default: a portrait at 640x360.")] = None,
+    clients: Annotated[int, typer.Option(help="At a time, for the rate.", min=1)] = 4,
+    seconds: Annotated[float, typer.Option(help="Of each turn.", min=1)] = 10,
+    repeats: Annotated[int, typer.Option(help="Turns of each side, interleaved.", min=1)] = 3,
+    detector: DetectorName = "mtcnn",
+    min_face_size: MinFace = 40,
+    model: ModelName = "default",
+    threads: Annotated[int | None, typer.Option(help="CPU threads of both sides; default: all cores.")] = None,
+    gpus: Annotated[float, typer.Option(help="GPUs of the replica.", min=0)] = 0,
+    out: Out = None,
+) -> None:
+    """POST /v1/analyze: milliseconds of an answer, and pictures a second against a plain loop over the same models."""
+    from risa_ray.benchmarks.serve_analyze import bench_serve_analyze as run
+
+    check_output(out)
+    models = {"detector": detector, "min_face_size": min_face_size, "model": model, "gpus": gpus}
+    threads = threads or len(os.sched_getaffinity(0))
+    write_json(run(picture, clients, seconds, repeats, models | {"threads": threads}), out)
+
+
 def judge(work: Callable[[], dict[str, Any]], out: Path | None) -> None:
     """Write a result, and end with exit code 1 when a promise was not kept or the run failed."""
     from risa_ray.benchmarks.accounts import kept

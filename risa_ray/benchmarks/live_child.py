@@ -53,10 +53,16 @@ def _stream(path: Path, interval_s: float, lines: TextIO) -> StreamReport:
     config = load_config(path)
     sources = preflight(config)
     connect(show_worker_logs=True)
+    stop = stop_on_signals()
+    if config.serve is not None:
+        from risa_ray.serving.app import Settings
+        from risa_ray.serving.deployment import ensure
+
+        ensure(Settings(config.serve, config.data))
     return stream(
         config,
         sources,
-        stop=stop_on_signals(),
+        stop=stop,
         on_snapshot=lambda snapshot: _tell(lines, "snapshot", snapshot),
         interval_s=interval_s,
         watch=ConfigWatch(config, sources, lambda: load_config(path), path),
