@@ -14,10 +14,10 @@ from risa_ray.errors import InputError
 from risa_ray.serving import models
 from risa_ray.serving.tables import Tables
 from risa_ray.store.alert_events import Acknowledged, acknowledge
+from risa_ray.streaming.board import SHOWN_ALERTS
 
 log = logging.getLogger("risa.serve")
 
-SHOWN = 50
 _DAY = timedelta(days=1)
 _READ_EVERY_S = 10.0
 
@@ -39,13 +39,13 @@ class AlertBook:
         self._reading: asyncio.Task[None] | None = None
 
     def latest(self, live: Iterable[models.AlertNow]) -> list[models.AlertNow]:
-        """The newest first, `SHOWN` at most; never waits for the tables.
+        """The newest first, `SHOWN_ALERTS` at most; never waits for the tables.
 
         Args:
             live: those of running jobs.
         """
         self._refresh()
-        return self.join(live, self._stored)[:SHOWN]
+        return self.join(live, self._stored)[:SHOWN_ALERTS]
 
     def join(self, live: Iterable[models.AlertNow], stored: Iterable[models.AlertNow]) -> list[models.AlertNow]:
         """Each alert once, with the most that is known of it; the newest first."""
@@ -86,7 +86,7 @@ class AlertBook:
     async def _read(self) -> None:
         began = datetime.now(UTC)
         try:
-            self._stored = await self._tables.alerts(began - _DAY, SHOWN)
+            self._stored = await self._tables.alerts(began - _DAY, SHOWN_ALERTS)
         except HTTPException as error:
             log.debug("stored alerts are not shown: %s", error.detail)
             return

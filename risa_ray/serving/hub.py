@@ -199,11 +199,12 @@ def _cameras(live: board.Live) -> list[models.CameraNow]:
 
 
 def _alerts(live: board.Live) -> list[models.AlertNow]:
-    found = []
-    for alert in live.alerts:
-        deliveries = [models.Delivery.model_validate(d) for d in live.deliveries.get(alert.alert_id, ())]
-        found.append(models.AlertNow.model_validate(alert).model_copy(update={"deliveries": deliveries}))
-    return found
+    return [
+        models.AlertNow.model_validate(alert).model_copy(
+            update={"deliveries": [models.Delivery.model_validate(delivery) for delivery in deliveries]}
+        )
+        for alert, deliveries in live.alerts.items()
+    ]
 
 
 def _camera(camera_id: str, reader: Any, figures: Figures | None) -> models.CameraNow:

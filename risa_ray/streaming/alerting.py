@@ -24,7 +24,7 @@ _AGAIN_S = 10.0
 
 
 class Alerting:
-    """Not for several threads at once, but for `deliveries`.
+    """Not for several threads at once.
 
     Args:
         config: of the run.
@@ -76,9 +76,9 @@ class Alerting:
         self._events.add(self._outbox.drain_events())
         self._events.flush()
 
-    def deliveries(self) -> dict[str, tuple[Delivery, ...]]:
-        """alert_id -> how each of the recent alerts fares on its channels."""
-        return {alert.alert_id: self._outbox.deliveries(alert.alert_id) for alert in self.recent}
+    def latest(self, number: int) -> dict[Alert, tuple[Delivery, ...]]:
+        """The newest so many alerts, oldest first, and how each fares on its channels."""
+        return {alert: self._outbox.deliveries(alert.alert_id) for alert in list(self.recent)[-number:]}
 
     def close(self, timeout_s: float) -> None:
         """Try once more what is not delivered, and end; the next run goes on with the rest."""

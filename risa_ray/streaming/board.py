@@ -18,6 +18,7 @@ from risa_ray.streaming.reader import ReaderStatus
 NAMESPACE = "risa"
 """Of the named actors; Ray keeps the names of one job from another's otherwise."""
 _PREFIX = "run-"
+SHOWN_ALERTS = 50
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,7 @@ class Live:
         started_at: Unix seconds at which its committer's process began.
         revision: rises whenever the config changes, see `CommitterActor.describe`.
         readers: camera_id -> what the driver last heard of it.
-        alerts: the latest, oldest first.
-        deliveries: alert_id -> how it fares on its channels.
+        alerts: the latest `SHOWN_ALERTS`, oldest first, and how each fares on its channels.
         trouble: of the store; empty when all is well.
     """
 
@@ -40,8 +40,7 @@ class Live:
     figures: tuple[Figures, ...]
     people: tuple[Person, ...]
     readers: Mapping[str, ReaderStatus]
-    alerts: tuple[Alert, ...]
-    deliveries: Mapping[str, tuple[Delivery, ...]]
+    alerts: Mapping[Alert, tuple[Delivery, ...]]
     trouble: str
 
 

@@ -23,7 +23,7 @@ from risa_ray.live.rules import Alert
 from risa_ray.store.errors import StoreError
 from risa_ray.store.writer import SessionInfo, Writer
 from risa_ray.streaming.alerting import Alerting
-from risa_ray.streaming.board import Live, public
+from risa_ray.streaming.board import SHOWN_ALERTS, Live, public
 from risa_ray.streaming.housekeeping import keep_house
 from risa_ray.streaming.process import ProcessUse, keep_memory_flat, process_use
 from risa_ray.streaming.reader import ReaderStatus
@@ -222,8 +222,7 @@ class CommitterActor:
                 figures=tuple(self._rolling.figures(now)),
                 people=tuple(self._presence.people(now)),
                 readers=self._readers,
-                alerts=tuple(self._alerting.recent),
-                deliveries=self._alerting.deliveries(),
+                alerts=self._alerting.latest(SHOWN_ALERTS),
                 trouble=self._trouble,
             )
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 
+from risa_ray.analytics import open_dataset
 from risa_ray.config import parse_config
 from risa_ray.config_serve import ServeConfig
 from risa_ray.errors import InputError
@@ -37,24 +38,29 @@ def eventually(ask: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 @pytest.fixture(scope="module")
-def server(cluster: Any) -> Iterator[str]:
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("served") / "data")
+
+
+@pytest.fixture(scope="module")
+def server(cluster: Any, data: str) -> Iterator[str]:
     from ray import serve
 
     from risa_ray.serving.deployment import deploy, withdraw
 
     section = ServeConfig(port=free_port(0), analyze=None)
-    deploy(Settings(section))
+    deploy(Settings(section, data))
     yield f"http://127.0.0.1:{section.port}"
     withdraw(section)
     serve.shutdown()
 
 
 @pytest.fixture
-def job(cluster: Any, tmp_path: Path, tiny_model: Path) -> Iterator[threading.Event]:
+def job(cluster: Any, data: str, tmp_path: Path, tiny_model: Path) -> Iterator[threading.Event]:
     """A run of the demo's camera, until the event is set."""
     raw = {
         "chain": "test",
-        "data": str(tmp_path / "data"),
+        "data": data,
         "stores": [
             {
                 "id": "007",
@@ -72,6 +78,8 @@ def job(cluster: Any, tmp_path: Path, tiny_model: Path) -> Iterator[threading.Ev
         ],
         "pipeline": {"model": str(tiny_model)},
         "privacy": {"k": 1},
+        "alerts": [{"id": "somebody", "figure": "people", "above": 0}],
+        "channels": [{"id": "log", "kind": "file", "path": str(tmp_path / "alerts.jsonl")}],
     }
     config = parse_config(raw, "test")
     stop = threading.Event()
@@ -107,7 +115,7 @@ def events(url: str, wanted: int) -> list[dict[str, Any]]:
     raise AssertionError("the stream ended")
 
 
-def test_a_job_is_found_followed_and_missed(server: str, job: threading.Event) -> None:
+def test_a_job_is_found_followed_and_missed(server: str, data: str, job: threading.Event, tmp_path: Path) -> None:
     (camera,) = eventually(lambda: [c for c in requests.get(f"{server}/v1/cameras").json() if c["state"] == "live"])
     assert (camera["store_id"], camera["camera_id"], camera["connections"]) == ("007", "door", 1)
     (person, *_) = eventually(lambda: requests.get(f"{server}/v1/tracks").json())
@@ -123,9 +131,32 @@ def test_a_job_is_found_followed_and_missed(server: str, job: threading.Event) -
     assert "source" not in store["cameras"][0]
     health = requests.get(f"{server}/v1/health").json()
     assert (health["status"], health["cameras"]) == ("ok", {"live": 1})
+    (alert,) = eventually(lambda: [a for a in requests.get(f"{server}/v1/alerts").json() if delivered(a)])
+    assert (alert["rule_id"], alert["camera_id"]) == ("somebody", "door")
+    assert json.loads((tmp_path / "alerts.jsonl").read_text())["alert_id"] == alert["alert_id"]
+    seen = eventually(lambda: acknowledged(server, alert["alert_id"]))
+    assert (seen["acknowledged_by"], seen["alert_id"]) == ("local", alert["alert_id"])
+    assert acknowledged(server, alert["alert_id"]) == seen, "the first one counts"
+    (shown,) = events(server, 1)[0]["alerts"]
+    assert (shown["alert_id"], shown["acknowledged_by"]) == (alert["alert_id"], "local")
     job.set()
     eventually(lambda: requests.get(f"{server}/v1/health").json()["status"] == "no_run")
     assert requests.get(f"{server}/v1/figures").json() == []
+    with open_dataset(data) as tables:
+        rows = tables.sql("SELECT alert_id, acknowledged_by, deliveries[1].state FROM alert_log").fetchall()
+    assert rows == [(alert["alert_id"], "local", "delivered")]
+    (kept,) = requests.get(f"{server}/v1/stores").json()
+    assert kept["store_id"] == "007", "the dataset tells when no job does"
+
+
+def delivered(alert: dict[str, Any]) -> bool:
+    return [d["state"] for d in alert["deliveries"]] == ["delivered"]
+
+
+def acknowledged(server: str, alert_id: str) -> dict[str, Any]:
+    """The first acknowledgement; empty while the alert is not stored."""
+    answer = requests.post(f"{server}/v1/alerts/{alert_id}/acknowledge")
+    return dict(answer.json()) if answer.ok else {}
 
 
 def test_a_server_that_was_killed_is_back_on_its_port(server: str) -> None:
