@@ -14,7 +14,9 @@ FORBIDDEN = {
     "sources": ("ray", "torch", "risa_ray.vision", "risa_ray.store", "risa_ray.streaming", "risa_ray.live"),
     "store": ("ray", "torch", "facenet_pytorch", "risa_ray.streaming", "risa_ray.live", "risa_ray.sources"),
     "analytics": ("ray", "torch", "facenet_pytorch", "risa_ray.streaming", "risa_ray.live", "risa_ray.sources"),
-    "live": ("ray", "torch", "risa_ray.streaming", "risa_ray.sources"),
+    "live": ("ray", "torch", "risa_ray.streaming", "risa_ray.serving", "risa_ray.sources"),
+    "streaming": ("risa_ray.serving", "risa_ray.batch"),
+    "batch": ("risa_ray.serving",),
     "training": ("ray", "risa_ray.streaming", "risa_ray.store", "risa_ray.analytics"),
 }
 # All else of training runs on machines without Ray.
