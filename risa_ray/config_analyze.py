@@ -43,7 +43,7 @@ class AnalyzeConfig(Model):
     gpus: float | None = Field(default=None, ge=0)
     threads: int | None = Field(default=None, ge=1, description="of a replica on a CPU; None: the node's cores")
     max_batch: int = Field(default=8, ge=1, le=256, description="uploads in one call of the models")
-    batch_wait_ms: float = Field(default=5, ge=0, le=1000, description="how long one upload waits for company")
+    batch_wait_ms: float = Field(default=2, ge=0, le=1000, description="how long one upload waits for company")
     waiting: int = Field(default=32, ge=1, le=1024)
     answer_s: float = Field(default=60, gt=0, le=600, description="an analysis that takes longer is given up")
     uploads: UploadLimits = UploadLimits()
