@@ -152,6 +152,7 @@ class Hub:
             ticked, self._ticked = self._ticked, asyncio.Event()
             ticked.set()
             await asyncio.sleep(max(0.05, TICK_S - (time.monotonic() - began)))
+        self._hour_frame = b""  # whoever looks next must not begin with an old one
 
     async def _see_hour(self) -> None:
         """Have the last hour read beside the ticks, which do not wait for the tables."""
