@@ -31,6 +31,8 @@ from risa_ray.streaming.reader import ReaderStatus
 log = logging.getLogger("risa.committer")
 
 _UPKEEP_S = 300
+_FIRST_UPKEEP_S = 15
+"""Models are loading until then, and a short file is done: a process more would take its cores."""
 _EVALUATE_S = 0.25
 _LAST_TRIES_S = 3.0
 
@@ -281,6 +283,7 @@ class CommitterActor:
     def _upkeep_forever(self) -> None:
         """Close days, delete what outlived its retention, and merge the flushes' small files, beside the commits."""
         self._informed.wait()
+        time.sleep(_FIRST_UPKEEP_S)
         while True:
             try:
                 for line in keep_house(self._data, self._retention):

@@ -183,7 +183,8 @@ def rows(data: Path) -> int:
     return int(DeltaTable(str(data / "frames")).to_pyarrow_table().num_rows)
 
 
-def test_what_outlived_its_retention_goes_at_the_start(tmp_path: Path) -> None:
+def test_what_outlived_its_retention_goes_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("risa_ray.streaming.committer._FIRST_UPKEEP_S", 0)
     old_rows(tmp_path)
     assert rows(tmp_path) == 2
     actor = committer(tmp_path, KEEP_ALL | {"frames": 1})
