@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from risa_ray.config import ChainConfig, redact, resolve_paths
+from risa_ray.errors import InputError
 from risa_ray.inputs import Unit
 
 
@@ -45,8 +46,11 @@ def run_stream(
         from risa_ray.serving.app import Settings
         from risa_ray.serving.deployment import ensure
 
-        ensure(Settings(config.serve, config.data))
-        console.print(f"live page: {config.serve.address}", highlight=False, soft_wrap=True)
+        try:
+            ensure(Settings(config.serve, config.data))
+            console.print(f"live page: {config.serve.address}", highlight=False, soft_wrap=True)
+        except (InputError, RuntimeError) as error:  # the cameras are worth more than the page
+            print(f"risa: warning: the live page is not served: {error}", file=sys.stderr)
     with RunView(console, events) as view:
         watch = ConfigWatch(config, sources, load, path) if path else lambda: None
         report = run(config, sources, stop=stop, on_snapshot=Shown(view, Metrics()), watch=watch)

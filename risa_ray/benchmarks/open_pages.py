@@ -11,6 +11,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from risa_ray.benchmarks.live_run import RunFailedError
+
 _ASK = b"GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n"
 _MARK = b"event: live"
 
@@ -38,6 +40,8 @@ class OpenPages:
         for index in range(number):
             page = socket.create_connection(("127.0.0.1", port), timeout=30)
             page.sendall(_ASK)
+            if not page.recv(1 << 16).startswith(b"HTTP/1.1 200"):
+                raise RunFailedError(f"page {index + 1} of {number} was not let in")
             page.setblocking(False)
             self._selector.register(page, selectors.EVENT_READ, index)
         self._thread = threading.Thread(target=self._read, name="pages", daemon=True)

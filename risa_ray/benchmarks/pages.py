@@ -98,7 +98,9 @@ def _config(
     )
     return config.model_copy(
         update={
-            "serve": ServeConfig(port=free_port(0), analyze=None, limits=LimitsConfig(streams=pages + 1)),
+            "serve": ServeConfig(
+                port=free_port(0), analyze=None, limits=LimitsConfig(streams=pages + 1, burst=pages + 100)
+            ),
             "alerts": rules,
             "channels": (WebhookChannel(kind="webhook", id="hook", url=hook),) if hook else (),
         }

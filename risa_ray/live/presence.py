@@ -79,7 +79,10 @@ class Presence:
         for face in chunk.faces:
             self._add_face(camera, face)
         bound = camera.newest - PRESENT_S
-        camera.tracks = {i: t for i, t in camera.tracks.items() if t.face.captured_at.timestamp() > bound}
+        # Later ones are of a clock that was set back.
+        camera.tracks = {
+            i: t for i, t in camera.tracks.items() if bound < t.face.captured_at.timestamp() <= camera.newest
+        }
 
     def _add_face(self, camera: _Camera, face: FaceRow) -> None:
         track = camera.tracks.get(face.track_id)
@@ -94,7 +97,8 @@ class Presence:
             track.read.popleft()
 
     def people(self, now: float) -> list[Person]:
-        """Everybody in view, cameras in the config's order; expressions where at least `k` are in the picture.
+        """Everybody in view, cameras in the config's order; expressions where at least `k` are in the picture, and in
+        each of the person's zones.
 
         Args:
             now: Unix seconds. A camera that plays in real time and is silent has nobody to show.
@@ -103,8 +107,10 @@ class Presence:
         for camera_id, camera in self._cameras.items():
             if camera.real_time and now - camera.arrived > PRESENT_S:
                 continue
-            told = len(camera.tracks) >= self._k
-            found += [_person(camera_id, camera, track, told) for track in camera.tracks.values()]
+            zones = Counter(zone for track in camera.tracks.values() for zone in track.face.zone_ids)
+            for track in camera.tracks.values():
+                groups = [len(camera.tracks), *(zones[zone] for zone in track.face.zone_ids)]
+                found.append(_person(camera_id, camera, track, min(groups) >= self._k))
         return found
 
 

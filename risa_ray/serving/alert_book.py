@@ -20,6 +20,8 @@ log = logging.getLogger("risa.serve")
 
 _DAY = timedelta(days=1)
 _READ_EVERY_S = 10.0
+_SNAPSHOTS = timedelta(minutes=2)
+"""Snapshots that are read by turns may differ in age by less."""
 
 
 class AlertBook:
@@ -50,7 +52,10 @@ class AlertBook:
     def join(self, live: Iterable[models.AlertNow], stored: Iterable[models.AlertNow]) -> list[models.AlertNow]:
         """Each alert once, with the most that is known of it; the newest first."""
         found = {alert.alert_id: alert for alert in stored}
+        since = datetime.now(UTC) - _DAY
         for alert in live:
+            if alert.fired_at < since and alert.alert_id not in found:
+                continue  # the tables, which know who has seen to it, are read for the last day alone
             known = found.get(alert.alert_id)
             seen = (
                 {}
@@ -90,8 +95,10 @@ class AlertBook:
         except HTTPException as error:
             log.debug("stored alerts are not shown: %s", error.detail)
             return
-        # What the tables know by now need not be remembered; a snapshot may be half a minute old.
+        # What every snapshot of the tables knows by now need not be remembered.
         known = {alert.alert_id for alert in self._stored if alert.acknowledged_at is not None}
         self._acknowledged = {
-            i: who for i, who in self._acknowledged.items() if i not in known and began - who.at < _DAY
+            i: who
+            for i, who in self._acknowledged.items()
+            if (i not in known or began - who.at < _SNAPSHOTS) and began - who.at < _DAY
         }

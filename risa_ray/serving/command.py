@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from rich.console import Console
 
 from risa_ray.serving.app import Settings
@@ -25,6 +27,8 @@ def serve(settings: Settings, address: str | None = None) -> int:
     connect(address, show_worker_logs=False)
     stop = stop_on_signals()
     deploy(settings)
+    if address is None and "RAY_ADDRESS" not in os.environ:
+        console.print("no cluster was named, so no job can be found: --address names one (auto: the one here)")
     console.print(f"serving {settings.serve.address} (Ctrl-C ends it)", highlight=False, soft_wrap=True)
     stop.wait()
     withdraw(settings.serve)

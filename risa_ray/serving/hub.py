@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import RayError
 
 from risa_ray.config import ChainConfig
 from risa_ray.frames import from_unix
@@ -28,6 +29,8 @@ HOUR_EVERY_S = 30.0
 """How often they get the last hour from the tables."""
 LOOK_S = 2.0
 """How often jobs that came or went are looked for."""
+FORGET_S = 3.0
+"""What a job that is silent for longer has said of people is not shown any more."""
 PATIENCE_S = 1.0
 """A job that has not answered for so long is shown with its last answer, and how old that is."""
 
@@ -39,9 +42,14 @@ class _Job:
     actor: Any
     live: board.Live | None = None
     config: ChainConfig | None = None
-    revision: int = -1
+    described: tuple[float, int] | None = None
     heard_at: float = field(default_factory=time.monotonic)
     asking: asyncio.Task[None] | None = None
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since its last answer."""
+        return time.monotonic() - self.heard_at
 
     async def ask(self) -> None:
         """Ask it, or wait for the answer to the question before; a job that hangs keeps nobody waiting for long."""
@@ -52,10 +60,12 @@ class _Job:
     async def _ask(self) -> None:
         try:
             live = await self.actor.live.remote()
-            if live.revision != self.revision:
-                self.revision, self.config = await self.actor.describe.remote()
+            if (live.started_at, live.revision) != self.described:
+                revision, self.config = await self.actor.describe.remote()
+                self.described = live.started_at, revision
             self.live, self.heard_at = live, time.monotonic()
-        except (RayError, GetTimeoutError) as error:
+        except Exception as error:
+            # It restarts, is gone, or is of another version; `silent_s` tells for how long.
             log.debug("a job does not answer: %s", error)
 
 
@@ -101,17 +111,23 @@ class Hub:
                 self._asked_at = time.monotonic()
         return [job for job in self._jobs.values() if job.live is not None and job.config is not None]
 
+    @property
+    def unheard(self) -> list[str]:
+        """Names of jobs that are there and have never answered."""
+        return [name for name, job in self._jobs.items() if job.live is None or job.config is None]
+
     async def live(self) -> models.LiveNow:
         """Everything now."""
         jobs = await self.jobs()
         lives = [job.live for job in jobs if job.live is not None]
+        heard = [job.live for job in jobs if job.live is not None and job.silent_s < FORGET_S]
         return models.LiveNow(
             at=datetime.now(UTC),
             revision="/".join(f"{live.run_id}.{live.started_at:.0f}.{live.revision}" for live in lives),
             runs=[_run(job) for job in jobs],
             cameras=[camera for live in lives for camera in _cameras(live)],
-            figures=[models.FiguresNow.model_validate(f) for live in lives for f in live.figures],
-            people=[models.PersonNow.model_validate(p) for live in lives for p in live.people],
+            figures=[models.FiguresNow.model_validate(f) for live in heard for f in live.figures],
+            people=[models.PersonNow.model_validate(p) for live in heard for p in live.people],
             alerts=self._latest(alert for live in lives for alert in _alerts(live)),
         )
 
@@ -123,7 +139,7 @@ class Hub:
         """The stores of the running jobs, as their configs have them."""
         return [_store(store) for job in await self.jobs() if job.config is not None for store in job.config.stores]
 
-    async def frames(self) -> AsyncIterator[bytes]:
+    async def frames(self) -> AsyncGenerator[bytes]:
         """The events of every tick, as long as somebody asks for the next ones."""
         self._listeners += 1
         if self._ticking is None or self._ticking.done():
@@ -134,8 +150,8 @@ class Hub:
                 ticked = self._ticked
                 await ticked.wait()
                 yield self._frame
-                if self._hour_frame is not hour:
-                    yield (hour := self._hour_frame)
+                if self._hour_frame is not hour and (hour := self._hour_frame):
+                    yield hour
         finally:
             self._listeners -= 1
 
@@ -152,14 +168,15 @@ class Hub:
             ticked, self._ticked = self._ticked, asyncio.Event()
             ticked.set()
             await asyncio.sleep(max(0.05, TICK_S - (time.monotonic() - began)))
-        self._hour_frame = b""  # whoever looks next must not begin with an old one
+        # Whoever looks next must not begin with an old hour.
+        self._hour_frame, self._hour_at, self._reading = b"", float("-inf"), None
 
     async def _see_hour(self) -> None:
         """Have the last hour read beside the ticks, which do not wait for the tables."""
         if self._reading is not None and self._reading.done():
             reading, self._reading = self._reading, None
-            if (hour := reading.result()) is not None:
-                self._hour_frame = _event("hour", hour)
+            hour = reading.result()
+            self._hour_frame = _event("hour", hour) if hour is not None else b""
         if self._reading is None and time.monotonic() - self._hour_at > HOUR_EVERY_S:
             self._hour_at = time.monotonic()
             self._reading = asyncio.ensure_future(self._hour())
@@ -170,12 +187,15 @@ class Hub:
             return
         self._looked_at = time.monotonic()
         try:
-            names = await asyncio.to_thread(self._names)
-            found = {name: self._jobs.get(name) or _Job(await asyncio.to_thread(self._find, name)) for name in names}
-        except (RayError, ValueError) as error:  # it ended between the two questions
+            names = await asyncio.wait_for(asyncio.to_thread(self._names), PATIENCE_S)
+        except (RayError, TimeoutError) as error:
             log.debug("jobs cannot be listed: %s", error)
             return
-        self._jobs = found
+        self._jobs = {name: job for name, job in self._jobs.items() if name in names}
+        for name in names:
+            if name not in self._jobs:
+                with suppress(RayError, ValueError, TimeoutError):  # it ended between the two questions
+                    self._jobs[name] = _Job(await asyncio.wait_for(asyncio.to_thread(self._find, name), PATIENCE_S))
 
 
 def _event(name: str, value: models.Answer) -> bytes:
@@ -184,7 +204,7 @@ def _event(name: str, value: models.Answer) -> bytes:
 
 def _run(job: _Job) -> models.RunNow:
     assert job.live is not None
-    silent_s = time.monotonic() - job.heard_at
+    silent_s = job.silent_s
     return models.RunNow(
         run_id=job.live.run_id,
         chain=job.live.chain,

@@ -15,8 +15,9 @@ from risa_ray.store.errors import StoreError
 
 router = APIRouter(prefix="/v1/alerts", tags=["alerts"])
 
+_MOST = 10_000
 Hours = Annotated[float, Query(gt=0, le=24 * 400, description="of the last so many hours")]
-Limit = Annotated[int, Query(ge=1, le=10_000)]
+Limit = Annotated[int, Query(ge=1, le=_MOST)]
 AlertId = Annotated[str, Path(pattern="^[0-9a-zA-Z_-]{1,64}$")]
 
 
@@ -28,7 +29,8 @@ async def alerts(
     state = request.app.state
     since = datetime.now(UTC) - timedelta(hours=hours)
     try:
-        stored = await state.tables.alerts(since, limit)
+        # The filters come after it.
+        stored = await state.tables.alerts(since, limit if store is None and camera is None else _MOST)
     except HTTPException as error:
         if error.status_code != 404:  # no dataset yet: the jobs alone tell
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Annotated
@@ -35,8 +36,10 @@ async def health(request: Request) -> models.Health:
     notes = [f"run {run.run_id}: {run.trouble}" for run in now.runs if run.trouble]
     notes += [f"run {run.run_id} has not answered for {run.silent_s:.0f} s" for run in now.runs if run.silent_s]
     notes += [f"{c.camera_id}: {c.state}{': ' + c.note if c.note else ''}" for c in now.cameras if c.state in _TROUBLED]
+    unheard = _hub(request).unheard
+    notes += [f"{name} has not answered yet" for name in unheard]
     return models.Health(
-        status="no_run" if not now.runs else "degraded" if notes else "ok",
+        status="no_run" if not now.runs and not unheard else "degraded" if notes else "ok",
         at=datetime.now(UTC),
         version=version("risa-ray"),
         runs=now.runs,
@@ -100,5 +103,6 @@ async def events(request: Request) -> StreamingResponse:
 
 async def _events(hub: Hub) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
-    async for frame in hub.frames():
-        yield frame
+    async with aclosing(hub.frames()) as frames:  # at once, not when it happens to be collected
+        async for frame in frames:
+            yield frame

@@ -43,12 +43,19 @@ class Alerting:
         self._rules = Rules(config)
         self._outbox = Outbox(config, secrets)
         self._events = AlertEvents(config.data)
-        threading.Thread(target=self._resume, args=(config,), name="owed alerts", daemon=True).start()
+        self._resuming = False
 
     def reconfigure(self, config: ChainConfig, secrets: Secrets) -> None:
-        """Follow the config in force: what stays the same goes on as it was."""
+        """Follow the config in force: what stays the same goes on as it was.
+
+        What a process before this one owes is taken up the first time: the config that this one was made with may be
+        an old one, in which a channel is missing.
+        """
         self._rules.reconfigure(config)
         self._outbox.reconfigure(config, secrets)
+        if not self._resuming:
+            self._resuming = True
+            threading.Thread(target=self._resume, args=(config,), name="owed alerts", daemon=True).start()
 
     def evaluate(self, rolling: Rolling, writer: Writer) -> bool:
         """Fire the rules; whether one did. A fault in them is told, and must not keep rows from the store."""
@@ -92,4 +99,6 @@ class Alerting:
                 return
             except StoreError as error:
                 log.warning("alerts that are still owed cannot be read: %s; trying again", error)
-                time.sleep(_AGAIN_S)
+            except Exception:
+                log.exception("alerts that are still owed cannot be taken up; trying again")
+            time.sleep(_AGAIN_S)

@@ -206,6 +206,7 @@ class CommitterActor:
         """
         with self._lock:
             if last:
+                self._alerting.evaluate(self._rolling, self._writer)
                 self._alerting.close(_LAST_TRIES_S)
             self._commit(last)
             if self._writer.alert_trouble:
@@ -279,6 +280,11 @@ class CommitterActor:
             self._events_trouble = ""
         except StoreError as error:
             self._events_trouble = str(error)
+        except Exception as error:
+            trouble = f"what became of alerts cannot be stored: {type(error).__name__}: {error}"
+            if trouble != self._events_trouble:
+                log.exception("what became of alerts cannot be stored; rows are stored all the same")
+            self._events_trouble = trouble
 
     def _upkeep_forever(self) -> None:
         """Close days, delete what outlived its retention, and merge the flushes' small files, beside the commits."""

@@ -75,3 +75,17 @@ def test_a_chunk_without_a_picture_moves_nobody() -> None:
     presence.add(sized(people({"a": (0.0, "neutral")})))
     presence.add(chunk([outcome(10, 2.0, "overrun")]))
     assert len(presence.people(wall(2))) == 1
+
+
+def test_nobody_is_told_apart_in_a_zone_of_few() -> None:
+    presence = Presence(chain(k=2))
+    zones = {"a": ("shelf",), "b": ("shelf",), "c": ("desk",)}
+    presence.add(sized(people({name: (0.8, "happiness") for name in zones}, zones=zones)))
+    told = {person.zone_ids: person.expression for person in presence.people(wall(2))}
+    assert told == {("shelf",): "happiness", ("desk",): None}
+
+
+def test_a_clock_that_steps_back_within_a_chunk_leaves_no_ghost() -> None:
+    presence = Presence(chain())
+    presence.add(sized(chunk([outcome(0, 3600.0), outcome(1, 0.0)], [face(0, 3600.0, "old"), face(1, 0.0, "new")])))
+    assert len(presence.people(wall(0))) == 1
