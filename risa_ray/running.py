@@ -49,7 +49,7 @@ def run_stream(
         try:
             ensure(Settings(config.serve, config.data))
             console.print(f"live page: {config.serve.address}", highlight=False, soft_wrap=True)
-        except (InputError, RuntimeError) as error:  # the cameras are worth more than the page
+        except InputError as error:  # the cameras are worth more than the page
             print(f"risa: warning: the live page is not served: {error}", file=sys.stderr)
     with RunView(console, events) as view:
         watch = ConfigWatch(config, sources, load, path) if path else lambda: None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -92,6 +93,15 @@ class Rules:
             for place in places(rule, config.stores)
         }
         self._states = {key: s for key, s in self._states.items() if key[0] in same and key in self._places}
+
+    def remember(self, alerts: Iterable[Alert]) -> None:
+        """Alerts that a process before this one fired: their cool-downs go on."""
+        for alert in alerts:
+            key = (alert.rule_id, alert.camera_id, alert.zone_id)
+            if key in self._places:
+                state = self._states.setdefault(key, _State())
+                if state.fired_at is None or state.fired_at < alert.fired_at:
+                    state.fired_at = alert.fired_at
 
     @property
     def past(self) -> dict[Where, Stretch]:

@@ -69,16 +69,20 @@ class AlertBook:
                 found[alert_id] = found[alert_id].model_copy(update=update)
         return sorted(found.values(), key=lambda alert: (alert.fired_at, alert.alert_id), reverse=True)
 
-    async def acknowledge(self, alert_id: str, by: str) -> Acknowledged:
+    async def acknowledge(self, alert_id: str, by: str, data: str | None = None) -> Acknowledged:
         """Somebody has seen to an alert; a second time changes nothing.
+
+        Args:
+            data: the dataset of a running job that told of it; None: that of the tables.
 
         Raises:
             InputError: there is no such alert in the dataset.
             StoreError: it cannot be noted now.
         """
-        if self._tables.data is None:
-            raise InputError("no dataset is served; start `risa serve` with --data")
-        done = await asyncio.to_thread(acknowledge, self._tables.data, alert_id, by, datetime.now(UTC))
+        data = data or self._tables.data
+        if data is None:
+            raise InputError("no dataset is served")
+        done = await asyncio.to_thread(acknowledge, data, alert_id, by, datetime.now(UTC))
         self._acknowledged[alert_id] = done
         return done
 

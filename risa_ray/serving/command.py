@@ -8,6 +8,8 @@ from rich.console import Console
 
 from risa_ray.serving.app import Settings
 
+_LOOK_S = 5.0
+
 
 def serve(settings: Settings, address: str | None = None) -> int:
     """Serve the page and the API until Ctrl-C or SIGTERM; the exit code.
@@ -19,10 +21,9 @@ def serve(settings: Settings, address: str | None = None) -> int:
     Raises:
         InputError: the port is taken, or there is no such cluster.
     """
-    from risa_ray.serving.deployment import check, deploy, withdraw
+    from risa_ray.serving.deployment import deploy, running, withdraw
     from risa_ray.streaming.cluster import connect, stop_on_signals
 
-    check(settings.serve)
     console = Console()
     connect(address, show_worker_logs=False)
     stop = stop_on_signals()
@@ -30,6 +31,10 @@ def serve(settings: Settings, address: str | None = None) -> int:
     if address is None and "RAY_ADDRESS" not in os.environ:
         console.print("no cluster was named, so no job can be found: --address names one (auto: the one here)")
     console.print(f"serving {settings.serve.address} (Ctrl-C ends it)", highlight=False, soft_wrap=True)
-    stop.wait()
+    well = True
+    while not stop.wait(_LOOK_S):
+        if running(settings.serve) != well:
+            well = not well
+            console.print("serving again" if well else "the page is away; Serve starts it again", highlight=False)
     withdraw(settings.serve)
     return 0

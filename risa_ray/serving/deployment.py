@@ -7,19 +7,19 @@ import os
 from dataclasses import replace
 from typing import Any
 
+import ray
 from pydantic import SecretStr
 from ray import serve
 
 from risa_ray.config_serve import ServeConfig
+from risa_ray.errors import InputError
 from risa_ray.serving import protocol
 from risa_ray.serving.analyze import application
 from risa_ray.serving.app import Settings, build_app
 from risa_ray.serving.server import Server, listen
 from risa_ray.serving.tokens import open_book
 
-_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
-"""The tables of a local data path are on the head node, and people look for the page there."""
-
+_ANSWER_S = 10.0
 _QUIET: dict[str, Any] = {
     # Serve's own HTTP proxies are of no use here; those that other applications of the cluster use stay.
     "proxy_location": "Disabled",
@@ -30,7 +30,6 @@ _QUIET: dict[str, Any] = {
 @serve.deployment(
     name="api",
     num_replicas=1,
-    ray_actor_options=_HEAD,
     max_constructor_retry_count=3,
     health_check_period_s=2,
     graceful_shutdown_timeout_s=3,
@@ -40,6 +39,7 @@ class Api:
 
     def __init__(self, settings: Settings, models: Any = None) -> None:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+        self._made_of = _made_of(settings)
         serve_config = settings.serve
         self._server = Server(
             build_app(settings, models),
@@ -47,6 +47,10 @@ class Api:
             protocol.settings(serve_config),
         )
         self._server.start()
+
+    def made_of(self) -> str:
+        """What this application was started with, see `_made_of`."""
+        return self._made_of
 
     def check_health(self) -> None:
         """Serve starts a replica anew that raises here."""
@@ -69,33 +73,51 @@ def check(config: ServeConfig) -> None:
 
 
 def deploy(settings: Settings) -> None:
-    """Start the application, or put a new one in its place. Ray must be connected.
+    """Start the application, in place of the one that was on its port before. Ray must be connected.
 
     Raises:
-        InputError: there is no such model.
-        RuntimeError: it does not start.
+        InputError: as `check`, or there is no such model, or it does not start.
     """
-    config = settings.serve
+    config, name = settings.serve, _name(settings.serve)
     variable = config.tokens_env
     if variable is not None and variable in os.environ:
         settings = replace(settings, secrets={variable: SecretStr(os.environ[variable])})
     serve.start(**_QUIET)
+    if name in serve.status().applications:
+        serve.delete(name)
+    check(config)
     api: Any = Api
+    # Files of a local data path, tokens and certificates are on this node.
+    here = {"num_cpus": 0, "resources": {f"node:{ray.util.get_node_ip_address()}": 0.001}}
     models = None if config.analyze is None else application(config.analyze)
-    serve.run(api.bind(settings, models), name=_name(config), route_prefix=None)
+    try:
+        serve.run(api.options(ray_actor_options=here).bind(settings, models), name=name, route_prefix=None)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines() or ["no reason given"]
+        raise InputError(f"serve: the live page does not start: {reason[-1]}") from None
 
 
 def ensure(settings: Settings) -> None:
-    """Start the application, unless the cluster has it on this port already: it serves every job.
+    """Start the application, unless it runs on this port already: it serves every job of the cluster.
 
     Raises:
-        InputError: as `check`.
-        RuntimeError: it does not start.
+        InputError: as `deploy`, or the one that runs was started with other settings.
     """
     serve.start(**_QUIET)
-    if _name(settings.serve) not in serve.status().applications:
-        check(settings.serve)
+    name = _name(settings.serve)
+    if not running(settings.serve):
         deploy(settings)
+    elif serve.get_app_handle(name).made_of.remote().result(timeout_s=_ANSWER_S) != _made_of(settings):
+        raise InputError(
+            f"serve: port {settings.serve.port} of this cluster has a live page with other settings or other data; "
+            "choose another serve.port, or start `risa serve` anew"
+        )
+
+
+def running(config: ServeConfig) -> bool:
+    """Whether the application is there and well."""
+    application = serve.status().applications.get(_name(config))
+    return application is not None and application.status == "RUNNING"
 
 
 def withdraw(config: ServeConfig) -> None:
@@ -106,3 +128,7 @@ def withdraw(config: ServeConfig) -> None:
 def _name(config: ServeConfig) -> str:
     """Its name on Serve: one per port."""
     return f"risa-{config.port}"
+
+
+def _made_of(settings: Settings) -> str:
+    return f"{settings.serve.model_dump_json()} {settings.data}"

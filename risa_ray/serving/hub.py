@@ -29,6 +29,8 @@ HOUR_EVERY_S = 30.0
 """How often they get the last hour from the tables."""
 LOOK_S = 2.0
 """How often jobs that came or went are looked for."""
+OLD_S = 10.0
+"""A camera that the driver has not told of for longer is said to be as it was."""
 FORGET_S = 3.0
 """What a job that is silent for longer has said of people is not shown any more."""
 PATIENCE_S = 1.0
@@ -125,7 +127,7 @@ class Hub:
             at=datetime.now(UTC),
             revision="/".join(f"{live.run_id}.{live.started_at:.0f}.{live.revision}" for live in lives),
             runs=[_run(job) for job in jobs],
-            cameras=[camera for live in lives for camera in _cameras(live)],
+            cameras=[camera for job in jobs if job.live for camera in _cameras(job.live, job.silent_s)],
             figures=[models.FiguresNow.model_validate(f) for live in heard for f in live.figures],
             people=[models.PersonNow.model_validate(p) for live in heard for p in live.people],
             alerts=self._latest(alert for live in lives for alert in _alerts(live)),
@@ -136,8 +138,22 @@ class Hub:
         return [alert for job in await self.jobs() if job.live for alert in _alerts(job.live)]
 
     async def stores(self) -> list[models.Store]:
-        """The stores of the running jobs, as their configs have them."""
-        return [_store(store) for job in await self.jobs() if job.config is not None for store in job.config.stores]
+        """The stores of the running jobs, as their configs have them; jobs may share one."""
+        found: dict[str, models.Store] = {}
+        for store in (store for job in await self.jobs() if job.config for store in job.config.stores):
+            told = _store(store)
+            if store.id in found:
+                known = found[store.id].cameras
+                ids = {camera.camera_id for camera in known}
+                known.extend(camera for camera in told.cameras if camera.camera_id not in ids)
+            else:
+                found[store.id] = told
+        return list(found.values())
+
+    async def data_of(self, alert_id: str) -> str | None:
+        """The dataset of the running job that an alert is of; None: no job tells of it."""
+        lives = [job.live for job in await self.jobs() if job.live]
+        return next((live.data for live in lives if any(a.alert_id == alert_id for a in live.alerts)), None)
 
     async def frames(self) -> AsyncGenerator[bytes]:
         """The events of every tick, as long as somebody asks for the next ones."""
@@ -214,9 +230,19 @@ def _run(job: _Job) -> models.RunNow:
     )
 
 
-def _cameras(live: board.Live) -> list[models.CameraNow]:
+def _cameras(live: board.Live, silent_s: float) -> list[models.CameraNow]:
     figures = {f.camera_id: f for f in live.figures if f.zone_id is None}
-    return [_camera(camera_id, reader, figures.get(camera_id)) for camera_id, reader in live.readers.items()]
+    late_s = silent_s if silent_s > PATIENCE_S else 0.0
+    told_s = live.readers_age_s + late_s
+    found = []
+    for camera_id, reader in live.readers.items():
+        camera = _camera(camera_id, reader, figures.get(camera_id))
+        if camera.age_s is not None:
+            camera.age_s += late_s
+        if told_s > OLD_S:
+            camera.note = f"as it was {told_s:.0f} s ago{': ' + camera.note if camera.note else ''}"
+        found.append(camera)
+    return found
 
 
 def _alerts(live: board.Live) -> list[models.AlertNow]:

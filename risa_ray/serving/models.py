@@ -70,7 +70,8 @@ class FiguresNow(Answer):
     """A camera (`zone_id` None) or one of its zones over the last `window_s` seconds.
 
     What the floor `k` hides is None, and `status` says so. `queue_length`: people standing there at a time, averaged
-    over the window; for zones of kind queue and checkout, else None.
+    over the window; for zones of kind queue and checkout, else None. `longest_wait_s`: how long the person who came
+    first to a zone of kind queue, and is still there, has been there, else None.
     """
 
     store_id: str
@@ -91,6 +92,7 @@ class FiguresNow(Answer):
     unknown_share: float | None
     expressions: dict[str, int]
     queue_length: float | None = None
+    longest_wait_s: float | None = None
     status: Literal["ok", "suppressed", "no_mood", "mood_suppressed"]
 
 

@@ -6,15 +6,14 @@ import logging
 import threading
 import time
 from collections import deque
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from risa_ray.config import ChainConfig
-from risa_ray.live.channels import Delivery, Outbox, Secrets, pending_from_store
+from risa_ray.live.channels import Delivery, Outbox, Secrets, fired_since, pending_from_store
 from risa_ray.live.rolling import Rolling
 from risa_ray.live.rules import Alert, Rules
 from risa_ray.store.alert_events import AlertEvents
 from risa_ray.store.errors import StoreError
-from risa_ray.store.writer import Writer
 
 log = logging.getLogger("risa.committer")
 
@@ -24,7 +23,7 @@ _AGAIN_S = 10.0
 
 
 class Alerting:
-    """Not for several threads at once.
+    """Rules and channels for one thread, `take` and `store` for another.
 
     Args:
         config: of the run.
@@ -33,6 +32,7 @@ class Alerting:
     Attributes:
         recent: the latest alerts of this process, oldest first.
         count: how many there were.
+        resumed: whether what a process before this one left was taken up.
         trouble: why rules could not be looked at; empty when they could.
     """
 
@@ -43,7 +43,9 @@ class Alerting:
         self._rules = Rules(config)
         self._outbox = Outbox(config, secrets)
         self._events = AlertEvents(config.data)
-        self._resuming = False
+        self._resuming = self.resumed = False
+        self._untaken: deque[Alert] = deque()
+        self._remembered: list[Alert] = []
 
     def reconfigure(self, config: ChainConfig, secrets: Secrets) -> None:
         """Follow the config in force: what stays the same goes on as it was.
@@ -57,8 +59,10 @@ class Alerting:
             self._resuming = True
             threading.Thread(target=self._resume, args=(config,), name="owed alerts", daemon=True).start()
 
-    def evaluate(self, rolling: Rolling, writer: Writer) -> bool:
+    def evaluate(self, rolling: Rolling) -> bool:
         """Fire the rules; whether one did. A fault in them is told, and must not keep rows from the store."""
+        remembered, self._remembered = self._remembered, []
+        self._rules.remember(remembered)
         try:
             fired = self._rules.evaluate(rolling, time.time())
         except Exception as error:
@@ -68,11 +72,15 @@ class Alerting:
             self.trouble = trouble
             return False
         self.trouble = ""
-        writer.add_alerts(fired)
         self._outbox.put(fired)
+        self._untaken.extend(fired)
         self.recent.extend(fired)
         self.count += len(fired)
         return bool(fired)
+
+    def take(self) -> list[Alert]:
+        """What fired since the last call, to be stored."""
+        return [self._untaken.popleft() for _ in range(len(self._untaken))]
 
     def store(self) -> None:
         """Commit what became of alerts: before the alerts themselves, or a crash between the two forgets what is owed.
@@ -92,10 +100,14 @@ class Alerting:
         self._outbox.close(timeout_s)
 
     def _resume(self, config: ChainConfig) -> None:
-        """Take up what a process before this one did not deliver."""
+        """Take up what a process before this one did not deliver, and what it fired: cool-downs go on."""
+        longest_s = max((rule.cooldown_s for rule in config.alerts), default=0)
         while True:
+            now = datetime.now(UTC)
             try:
-                self._outbox.resume(pending_from_store(config, datetime.now(UTC)))
+                self._remembered = fired_since(config.data, now - timedelta(seconds=longest_s)) if longest_s else []
+                self._outbox.resume(pending_from_store(config, now))
+                self.resumed = True
                 return
             except StoreError as error:
                 log.warning("alerts that are still owed cannot be read: %s; trying again", error)

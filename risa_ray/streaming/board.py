@@ -26,20 +26,24 @@ class Live:
     """A run now.
 
     Attributes:
+        data: path or URL of its dataset.
         started_at: Unix seconds at which its committer's process began.
         revision: rises whenever the config changes, see `CommitterActor.describe`.
         readers: camera_id -> what the driver last heard of it.
+        readers_age_s: seconds since the driver told.
         alerts: the latest `SHOWN_ALERTS`, oldest first, and how each fares on its channels.
         trouble: of the store; empty when all is well.
     """
 
     run_id: str
     chain: str
+    data: str
     started_at: float
     revision: int
     figures: tuple[Figures, ...]
     people: tuple[Person, ...]
     readers: Mapping[str, ReaderStatus]
+    readers_age_s: float
     alerts: Mapping[Alert, tuple[Delivery, ...]]
     trouble: str
 

@@ -17,16 +17,14 @@ from risa_ray.errors import InputError
 from risa_ray.frames import Chunk
 from risa_ray.live.channels import Secrets
 from risa_ray.live.figures import Figures
-from risa_ray.live.presence import Presence
-from risa_ray.live.rolling import Rolling
 from risa_ray.live.rules import Alert
 from risa_ray.store.errors import StoreError
 from risa_ray.store.writer import SessionInfo, Writer
-from risa_ray.streaming.alerting import Alerting
-from risa_ray.streaming.board import SHOWN_ALERTS, Live, public
+from risa_ray.streaming.board import Live
 from risa_ray.streaming.housekeeping import keep_house
 from risa_ray.streaming.process import ProcessUse, keep_memory_flat, process_use
 from risa_ray.streaming.reader import ReaderStatus
+from risa_ray.streaming.scene import Scene
 
 log = logging.getLogger("risa.committer")
 
@@ -35,6 +33,8 @@ _FIRST_UPKEEP_S = 15
 """Models are loading until then, and a short file is done: a process more would take its cores."""
 _EVALUATE_S = 0.25
 _LAST_TRIES_S = 3.0
+_HANGS_S = 10.0
+"""A commit that takes longer is told on the live page."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +101,11 @@ class CommitterActor:
         keep_memory_flat()
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
         self._writer = _writer(config.data, run_id, run_began)
-        self._run_id, self._began = run_id, time.time()
-        self._config, self._revision = config, 0
-        self._readers: Mapping[str, ReaderStatus] = {}
-        self._rolling = Rolling(config)
-        self._presence = Presence(config)
-        self._alerting = Alerting(config, secrets or {})
-        self._outcomes: dict[str, Counter[str]] = {}
-        self._faces = self._commits = 0
+        self._scene = Scene(config, run_id, secrets or {})
+        self._commits = 0
         self._commit_s = 0.0
+        self._committing_since: float | None = None
+        self._ended = False
         self._trouble = self._events_trouble = ""
         self._lock = threading.Lock()
         self._flush_s = config.pipeline.flush_s
@@ -137,7 +133,7 @@ class CommitterActor:
         with self._lock:
             fresh = self._writer.add(chunk)
             if fresh is not None:
-                self._count(fresh)
+                self._scene.add(fresh)
             return self._writer.acknowledged(chunk.session_id)
 
     @ray.method(concurrency_group="chunks")
@@ -162,7 +158,7 @@ class CommitterActor:
             for other in self._writer.open_sessions(session.place):  # one that the driver had not heard of yet
                 counts = Counter(counts) + Counter(self._writer.lost(other, -1))
                 self._writer.close_session(other, "broken", reason)
-            self._outcomes.setdefault(session.camera_id, Counter()).update(counts)
+            self._scene.count(session.camera_id, counts)
             self._commit()
 
     def heartbeat(self, camera_states: Mapping[str, tuple[str, str]]) -> None:
@@ -175,12 +171,8 @@ class CommitterActor:
 
         To be sent to every new process, too: only then it closes days and purges.
         """
+        self._scene.reconfigure(config, secrets or {})
         with self._lock:
-            if config != self._config:
-                self._config, self._revision = config, self._revision + 1
-            self._rolling.reconfigure(config)
-            self._presence.reconfigure(config)
-            self._alerting.reconfigure(config, secrets or {})
             self._flush_s = config.pipeline.flush_s
             self._retention = config.retention
         self._informed.set()
@@ -206,34 +198,26 @@ class CommitterActor:
         """
         with self._lock:
             if last:
-                self._alerting.evaluate(self._rolling, self._writer)
-                self._alerting.close(_LAST_TRIES_S)
+                self._ended = True
+                self._scene.evaluate()
+                self._scene.alerting.close(_LAST_TRIES_S)
             self._commit(last)
             if self._writer.alert_trouble:
                 raise StoreError(self._writer.alert_trouble)
 
     @ray.method(concurrency_group="live")
     def live(self) -> Live:
-        """The run now, for the live page and the API."""
-        with self._lock:
-            now = time.time()
-            return Live(
-                run_id=self._run_id,
-                chain=self._config.chain,
-                started_at=self._began,
-                revision=self._revision,
-                figures=tuple(self._rolling.figures(now)),
-                people=tuple(self._presence.people(now)),
-                readers=self._readers,
-                alerts=self._alerting.latest(SHOWN_ALERTS),
-                trouble=self._trouble,
-            )
+        """The run now, for the live page and the API; answers whatever the store does."""
+        since = self._committing_since
+        hangs_s = 0.0 if since is None else time.monotonic() - since
+        return self._scene.live(
+            f"the store has not answered for {hangs_s:.0f} s" if hangs_s > _HANGS_S else self._trouble
+        )
 
     @ray.method(concurrency_group="live")
     def describe(self) -> tuple[int, ChainConfig]:
         """The config's revision, and the config as others may see it."""
-        with self._lock:
-            return self._revision, public(self._config)
+        return self._scene.describe()
 
     def status(self, seen_alerts: int, readers: Mapping[str, ReaderStatus]) -> CommitterStatus:
         """How things are.
@@ -242,41 +226,40 @@ class CommitterActor:
             seen_alerts: the `alert_count` of the last answer that arrived.
             readers: camera_id -> what is known of it, for those who ask `live`.
         """
+        self._scene.told(readers)
+        # A store that hangs keeps this from answering: that is how the driver knows of it.
         with self._lock:
-            self._readers = readers
-            new = max(0, self._alerting.count - seen_alerts)
+            figures, outcomes, faces = self._scene.counts()
+            alerts, alert_count = self._scene.alerts_since(seen_alerts)
             return CommitterStatus(
-                figures=tuple(self._rolling.figures(time.time())),
-                alerts=tuple(list(self._alerting.recent)[-new:] if new else ()),
-                alert_count=self._alerting.count,
-                outcomes={camera_id: dict(counts) for camera_id, counts in self._outcomes.items()},
-                faces=self._faces,
+                figures=figures,
+                alerts=alerts,
+                alert_count=alert_count,
+                outcomes=outcomes,
+                faces=faces,
                 commits=self._commits,
                 commit_s=self._commit_s,
                 trouble=self._trouble,
                 process=process_use(),
             )
 
-    def _count(self, chunk: Chunk) -> None:
-        # A camera that an edited config adds or removes may be ahead of it, or behind.
-        if self._rolling.watches(chunk.camera_id):
-            self._rolling.add(chunk, time.time())
-            self._presence.add(chunk)
-        self._outcomes.setdefault(chunk.camera_id, Counter()).update(o.cause or "analysed" for o in chunk.outcomes)
-        self._faces += len(chunk.faces)
-
     def _commit(self, last: bool = False) -> None:
-        self._alerting.evaluate(self._rolling, self._writer)  # what the last frames made true, too
-        began = time.perf_counter()
-        self._store_alert_events()
-        self._writer.flush(last)
-        self._commit_s += time.perf_counter() - began
+        if not self._ended:
+            self._scene.evaluate()  # what the last frames made true, too
+        self._committing_since = began = time.monotonic()
+        try:
+            self._take_alerts()
+            self._writer.flush(last)
+        finally:
+            self._committing_since = None
+        self._commit_s += time.monotonic() - began
         self._commits += 1
 
-    def _store_alert_events(self) -> None:
-        """What became of alerts; should it wait, the rows do not."""
+    def _take_alerts(self) -> None:
+        """Hand the store what fired, and what became of it before; should that wait, the rows do not."""
+        self._writer.add_alerts(self._scene.alerting.take())
         try:
-            self._alerting.store()
+            self._scene.alerting.store()
             self._events_trouble = ""
         except StoreError as error:
             self._events_trouble = str(error)
@@ -301,15 +284,17 @@ class CommitterActor:
 
     def _evaluate_forever(self) -> None:
         """An alert is to reach somebody within a second, which is no time to wait for the next commit."""
-        while True:
+        while not self._ended:
             time.sleep(_EVALUATE_S)
-            try:
-                with self._lock:
-                    if self._alerting.evaluate(self._rolling, self._writer):
-                        self._store_alert_events()
-                        self._writer.flush_alerts()
-            except Exception:
-                log.exception("alerts could not be stored; the next commit tries again")
+            # While a commit is under way, or hangs, the next one stores what fired.
+            if self._scene.evaluate() and self._lock.acquire(blocking=False):
+                try:
+                    self._take_alerts()
+                    self._writer.flush_alerts()
+                except Exception:
+                    log.exception("alerts could not be stored; the next commit tries again")
+                finally:
+                    self._lock.release()
 
     def _flush_forever(self) -> None:
         while True:
@@ -320,7 +305,7 @@ class CommitterActor:
         """Commit what waits; what cannot be stored now is told, and tried again."""
         try:
             self.flush()
-            self._trouble = self._alerting.trouble or self._events_trouble
+            self._trouble = self._scene.alerting.trouble or self._events_trouble
         except StoreError as error:
             if str(error) != self._trouble:
                 log.error("%s; trying again, nothing is lost", error)

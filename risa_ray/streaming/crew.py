@@ -100,7 +100,6 @@ class Crew:
         ).remote(config, run_id, time.time(), secrets)  # fmt: skip
         self._config, self._secrets = config, secrets
         self._run = run_id, generation
-        self._seen_alerts = 0
         self._committer_poll: Polled[CommitterStatus] = Polled(self._ask_committer)
         self._committer_totals = Totals()
         self._fleet = Fleet(config.pipeline, f"{run_id}-{generation}", _cameras(config), self._move)
@@ -197,7 +196,6 @@ class Crew:
             silent_s = self._committer_poll.silent_s
             trouble = f"the store has not answered for {silent_s:.0f} s" if silent_s > _SILENT_S else status.trouble
             return replace(self._committer_totals.total(), alerts=(), trouble=trouble)
-        self._seen_alerts = status.alert_count
         if self._committer_totals.take(status):
             self.committer.reconfigure.remote(self._config, self._secrets)  # a new process knows the first config only
         return self._committer_totals.total()
@@ -212,7 +210,7 @@ class Crew:
         return self._committer_totals.total()
 
     def _ask_committer(self) -> Any:
-        return self.committer.status.remote(self._seen_alerts, self.statuses())
+        return self.committer.status.remote(self._committer_totals.seen_alerts, self.statuses())
 
     def analyzer_statuses(self) -> tuple[AnalyzerStatus, ...]:
         """The last answer of each analyzer."""

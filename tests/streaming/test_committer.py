@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -56,7 +57,7 @@ def test_a_rule_that_fails_keeps_nothing_from_the_store(
         raise ZeroDivisionError("a rule's own fault")
 
     actor = committer(tmp_path)
-    monkeypatch.setattr(actor._alerting._rules, "evaluate", fail)
+    monkeypatch.setattr(actor._scene.alerting._rules, "evaluate", fail)
     actor.add(chunk(14))
     with caplog.at_level(logging.ERROR):
         actor.flush()
@@ -228,3 +229,56 @@ def test_upkeep_that_crashes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))  # a Python that cannot start
     failed = keep_house(str(tmp_path), None)
     assert failed[-1].startswith("its process ended with ")
+
+
+def test_the_live_page_hears_and_alerts_go_on_while_the_store_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, freed = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> None:
+        hanging.set()
+        assert freed.wait(60)
+
+    monkeypatch.setattr("risa_ray.streaming.committer._HANGS_S", 0)
+    actor = committer(tmp_path)
+    actor.add(chunk(14))
+    monkeypatch.setattr(actor._writer, "flush", hang)
+    flushing = threading.Thread(target=actor.flush)
+    flushing.start()
+    try:
+        assert hanging.wait(60)
+        live = actor.live()
+        assert [figures.frames_analysed for figures in live.figures] == [15]
+        assert live.trouble.startswith("the store has not answered for")
+        actor._scene.add(chunk(29).after(14))
+        assert actor.live().figures[0].frames_analysed == 30
+    finally:
+        freed.set()
+        flushing.join()
+    assert actor.live().trouble == ""
+
+
+def test_cool_downs_go_on_in_the_next_process(tmp_path: Path) -> None:
+    patient = config(tmp_path).model_dump(exclude_unset=True)
+    patient["alerts"][0]["cooldown_s"] = 3600
+    settings = parse_config(patient, "test")
+    for fired in (1, 0):
+        actor = CommitterActor(settings, "run1")
+        actor.reconfigure(settings)
+        deadline = time.monotonic() + 60
+        while not actor._scene.alerting.resumed:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        session = f"s{fired}"
+        actor.open_session(SessionInfo("007", "cam1", session, False, datetime.now(UTC)))
+        actor.add(recent(session))
+        actor.flush()
+        assert len(actor.live().alerts) == fired
+
+
+def recent(session: str) -> Chunk:
+    """Some frames of now."""
+    times = [datetime.now(UTC) + timedelta(seconds=seq) for seq in range(15)]
+    outcomes = tuple(Outcome(seq, float(seq), at, at.timestamp()) for seq, at in enumerate(times))
+    return Chunk("007", "cam1", session, "haar", "m", outcomes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from risa_ray.config import ChainConfig
 from risa_ray.live.channels.line import Patience
@@ -55,6 +55,18 @@ def pending_from_store(config: ChainConfig, now: datetime, give_up_s: float = Pa
     for row in sorted(read_alerts(config.data, since), key=lambda row: row["fired_at"]):
         channels = waiting.get(row["alert_id"])
         if channels and (row["store_id"], row["camera_id"]) in cameras:
-            alert = Alert(**{name: row[name] for name in _COLUMNS})
-            found.append(Owed(alert, tuple(channels), min(channels.values())))
+            found.append(Owed(_alert(row), tuple(channels), min(channels.values())))
     return found
+
+
+def fired_since(data: str, since: datetime) -> list[Alert]:
+    """Stored alerts that fired from an aware time on.
+
+    Raises:
+        StoreError: they cannot be read.
+    """
+    return [_alert(row) for row in read_alerts(data, since)]
+
+
+def _alert(row: dict[str, Any]) -> Alert:
+    return Alert(**{name: row[name] for name in _COLUMNS})
