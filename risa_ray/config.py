@@ -118,6 +118,9 @@ class CameraConfig(Model):
     start: datetime | None = Field(default=None, description="capture time of a file's first frame, with its zone")
     realtime: bool = Field(default=False, description="play a file at its own speed, as if it were live")
     node: str | None = Field(default=None, description="Ray node (IP or id) that the reader is pinned to")
+    blurred_picture: bool = Field(
+        default=False, description="the live page may show its picture, reduced and with the faces found blurred"
+    )
     zones: tuple[ZoneConfig, ...] = ()
 
     @property

@@ -152,13 +152,14 @@ def privacy_report(config: ChainConfig) -> str:
 def sign(config: ChainConfig) -> str:
     """The text of a sign for the door, with the config's figures and placeholders for the rest."""
     retention, k = config.privacy.retention, config.privacy.k
+    watched = "" if not _shown(config) else " Staff can watch live pictures in which faces are blurred."
     grouped = f" The usual reports show only figures about at least {k} people." if k > 1 else ""
     paragraphs = (
         "CAMERAS WITH AUTOMATED ANALYSIS OF FACES",
         "Cameras here find faces, and a computer estimates each one's apparent expression, such as smiling or "
         "neutral. The processing is automated. It says how a face looks, not what anybody feels.",
         "No identification: faces are not compared with other faces, and nobody is recognised again. The system "
-        "stores no pictures and no face templates. [If the same cameras also record video, say so here.]",
+        f"stores no pictures and no face templates.{watched} [If the same cameras also record video, say so here.]",
         "What is kept: for each face its time, its place in the picture, the estimated expression, and a number that "
         f"holds for one visit to one camera, {_sign_time(retention.observations)}; a summary of each such visit, "
         f"{_sign_time(retention.tracks)}.{grouped}",
@@ -281,6 +282,18 @@ def _access(config: ChainConfig) -> Iterator[str]:
         f"picture on. {_recipients(config)}`risa annotate` writes pictures of a file that whoever runs "
         "it has anyway; `risa zones` writes one still with the faces it finds blurred."
     )
+    shown = _shown(config)
+    if shown:
+        yield _text(
+            f"PICTURES ARE SHOWN of {', '.join(shown)} (`blurred_picture: true`): whoever may open the live page can "
+            "watch them, 480 pixels wide, the faces that are found blurred. A face that is not found (turned away, "
+            "covered) is not blurred, and clothes and gait stay. Nothing of it is stored."
+        )
+
+
+def _shown(config: ChainConfig) -> list[str]:
+    """Cameras whose picture may be watched."""
+    return [camera.id for _, camera in config.cameras() if camera.blurred_picture]
 
 
 def _recipients(config: ChainConfig) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from risa_ray.config import ChainConfig, is_url, parse_config, read_yaml
+from risa_ray.config_channels import FileChannel
 from risa_ray.errors import InputError, RunError
 from risa_ray.redaction import redact
 from risa_ray.vision.model_file import model_path
@@ -61,7 +62,8 @@ def check_config(path: Path, data: str | None = None, events: str | None = None)
         events: file for JSON lines, or "-".
 
     Raises:
-        InputError: a fault of the config, a path that is not absolute, or credentials in `data`.
+        InputError: a fault of the config, a path that is not absolute, credentials in `data`, or what is written lies
+            in a folder that is uploaded.
     """
     config = parse_config(read_yaml(path, "stores"), str(path))
     if data is not None and redact(data) != data:
@@ -72,14 +74,18 @@ def check_config(path: Path, data: str | None = None, events: str | None = None)
     for _, camera in config.cameras():
         if not (is_url(camera.source) or camera.source.startswith(("usb:", "demo:"))):
             _refuse_relative(f"{path}: camera {camera.id}: source", camera.source)
-    _refuse_relative("--data" if data is not None else f"{path}: data", data or config.data)
+    _check_written("--data" if data is not None else f"{path}: data", data or config.data)
     model = config.pipeline.model
     if "/" in model or model.endswith((".safetensors", ".onnx")):
         _refuse_relative(f"{path}: pipeline.model", model)
     else:
         model_path(model)
     if events not in (None, "-"):
-        _refuse_relative("--events", str(events))
+        _check_written("--events", str(events))
+    for channel in config.channels:
+        if isinstance(channel, FileChannel):
+            told = path.resolve().parent / Path(channel.path).expanduser()
+            _refuse_uploaded(f"{path}: channel {channel.id}: path", told)
     return config
 
 
@@ -88,6 +94,21 @@ def _refuse_relative(key: str, value: str) -> None:
         raise InputError(
             f"{key} {value!r}: not absolute, and a job runs on another machine or in a copy of this folder; give the "
             "absolute path that it has on the cluster's nodes, or a URL"
+        )
+
+
+def _check_written(key: str, value: str) -> None:
+    _refuse_relative(key, value)
+    if not is_url(value):
+        _refuse_uploaded(key, Path(value))
+
+
+def _refuse_uploaded(key: str, path: Path) -> None:
+    """What a job writes there, every later job would send to all nodes."""
+    if _from_checkout() and any(path.resolve().is_relative_to(_CHECKOUT / name) for name in _UPLOADED):
+        raise InputError(
+            f"{key} {str(path)!r}: lies in a folder that each job uploads to all nodes ({', '.join(_UPLOADED)} in "
+            f"{_CHECKOUT}); give a path elsewhere"
         )
 
 

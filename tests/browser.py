@@ -174,6 +174,14 @@ class Page:
         ]
         self.call("Emulation.setEmulatedMedia", features=features)
 
+    def hide(self, hidden: bool = True) -> None:
+        """Minimise the window, which hides the page as another tab before it would; or show it again."""
+        window = self.call("Browser.getWindowForTarget")["windowId"]
+        self.call(
+            "Browser.setWindowBounds", windowId=window, bounds={"windowState": "minimized" if hidden else "normal"}
+        )
+        self.wait(f"document.hidden === {json.dumps(hidden)}")
+
     def metrics(self) -> dict[str, float]:
         """Seconds and counts since the page began, such as ScriptDuration, LayoutDuration, RecalcStyleDuration."""
         return {m["name"]: m["value"] for m in self.call("Performance.getMetrics")["metrics"]}

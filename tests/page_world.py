@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
@@ -54,6 +55,9 @@ class World:
         operator: who sends it may acknowledge; empty: everybody.
         acknowledged: ids of alerts, as they were acknowledged.
         every_s: between two `live` events.
+        picture: a JPEG that the cameras with `picture` show; None: there is none yet.
+        picture_s: how long the server takes to give it.
+        pictures_asked: how often one was asked for.
     """
 
     stores: list[models.Store]
@@ -64,6 +68,9 @@ class World:
     acknowledged: list[str] = field(default_factory=list)
     every_s: float = 0.1
     moving: bool = False
+    picture: bytes | None = None
+    picture_s: float = 0.0
+    pictures_asked: int = 0
 
     def acknowledge(self, alert_id: str) -> None:
         """Mark an alert."""
@@ -98,10 +105,11 @@ def world(stores: int = 2, cameras: int = 3, zones: int | None = None, seed: int
     shops = [_store(i, cameras, zones) for i in range(stores)]
     live = models.LiveNow(at=now, revision="1", runs=[], cameras=[], figures=[], people=[], alerts=[])
     live.runs = [models.RunNow(run_id="r1", chain="example", started_at=now, silent_s=0, trouble="")]
-    hour = models.HourNow(at=now, minutes=[], queues=[])
+    since = now.replace(second=0, microsecond=0) - timedelta(minutes=60)
+    hour = models.HourNow(at=now, since=since, moods=[], queues=[])
     for shop in shops:
         for camera in shop.cameras:
-            _fill(random, live, hour, camera)
+            _fill(random, live, hour, camera, ZoneInfo(shop.timezone))
     return World(shops, live, hour)
 
 
@@ -143,7 +151,9 @@ def _camera(store_id: str, number: int, zones: int | None) -> models.Camera:
     )
 
 
-def _fill(random: Random, live: models.LiveNow, hour: models.HourNow, camera: models.Camera) -> None:
+def _fill(
+    random: Random, live: models.LiveNow, hour: models.HourNow, camera: models.Camera, timezone: ZoneInfo
+) -> None:
     store_id, camera_id = camera.store_id, camera.camera_id
     live.cameras.append(
         models.CameraNow(
@@ -159,6 +169,7 @@ def _fill(random: Random, live: models.LiveNow, hour: models.HourNow, camera: mo
             delay_p95_s=random.uniform(0.3, 0.6),
             age_s=0.0,
             dropped={"overrun": 2} if random.random() < 0.4 else {},
+            aspect=16 / 9,
         )
     )
     shown: list[models.Zone] = [z for z in camera.zones if z.kind != "staff"]
@@ -185,13 +196,16 @@ def _fill(random: Random, live: models.LiveNow, hour: models.HourNow, camera: mo
         live.figures.append(figures(store_id, camera_id, zone.zone_id, tracks, there, base + random.uniform(-0.2, 0.2)))
         if zone.kind in ("queue", "checkout"):
             live.figures[-1].queue_length = random.uniform(1, 6)
-        _fill_hour(random, hour, camera, zone, base)
+        if zone.kind == "queue":
+            live.figures[-1].longest_wait_s = random.uniform(40, 170)
+            hour.queues.append(_queue(random, hour, camera, zone, timezone))
+        hour.moods.append(_mood(random, camera, zone, base))
     for person in live.people[-number:] if number < K else []:
         person.expression = None
     live.figures.append(figures(store_id, camera_id, None, 40 + number, number, base))
     faces = [p.expression or "unknown" for p in live.people if p.camera_id == camera_id]
     live.figures[-1].expressions = {e: faces.count(e) for e in sorted(set(faces))} if number >= K else {}
-    _fill_hour(random, hour, camera, None, base)
+    hour.moods.append(_mood(random, camera, None, base))
 
 
 def figures(
@@ -225,31 +239,41 @@ def figures(
     )
 
 
-def _fill_hour(
-    random: Random, hour: models.HourNow, camera: models.Camera, zone: models.Zone | None, base: float
-) -> None:
-    place = {"store_id": camera.store_id, "camera_id": camera.camera_id, "zone_id": zone.zone_id if zone else None}
-    start = hour.at.replace(second=0, microsecond=0)
+def _mood(random: Random, camera: models.Camera, zone: models.Zone | None, base: float) -> models.HourMood:
+    found = models.HourMood(
+        store_id=camera.store_id,
+        camera_id=camera.camera_id,
+        zone_id=zone.zone_id if zone else None,
+        tracks=[],
+        net_sentiment=[],
+        hidden={},
+    )
     net, phase = base, random.uniform(0, 6)
-    for ago in range(60, 0, -1):
-        net += 0.25 * (base + 0.25 * math.sin(phase + ago / 9) - net) + random.uniform(-0.06, 0.06)
+    for minute in range(60):
+        net += 0.25 * (base + 0.25 * math.sin(phase - minute / 9) - net) + random.uniform(-0.06, 0.06)
         few = zone is not None and random.random() < 0.12
-        hour.minutes.append(
-            models.MinuteMood(
-                **place,
-                minute=start - timedelta(minutes=ago),
-                tracks=None if few else random.randint(10, 30),
-                net_sentiment=None if few else max(-1, min(1, net)),
-                status="suppressed" if few else "ok",
-            )
-        )
-    if zone is not None and zone.kind == "queue":
-        wait = random.uniform(60, 160)
-        hour.queues.append(
-            models.QueueHour(
-                **place, wait_p50_s=wait, wait_p95_s=wait * 2.2, service_level=random.uniform(0.7, 0.95), status="ok"
-            )
-        )
+        found.tracks.append(None if few else random.randint(10, 30))
+        found.net_sentiment.append(None if few else round(max(-1, min(1, net)), 3))
+        if few:
+            found.hidden.setdefault("suppressed", []).append(minute)
+    return found
+
+
+def _queue(
+    random: Random, hour: models.HourNow, camera: models.Camera, zone: models.Zone, timezone: ZoneInfo
+) -> models.QueueHour:
+    wait = random.uniform(60, 160)
+    return models.QueueHour(
+        store_id=camera.store_id,
+        camera_id=camera.camera_id,
+        zone_id=zone.zone_id,
+        hour_local=hour.at.astimezone(timezone).replace(minute=0, second=0, microsecond=0),
+        wait_p50_s=wait,
+        wait_p95_s=wait * 2.2,
+        service_level=random.uniform(0.7, 0.95),
+        target_wait_s=zone.target_wait_s,
+        status="ok",
+    )
 
 
 def alert(
@@ -296,6 +320,19 @@ def app_of(world: World) -> App:
         check(request, world.operator, 403)
         world.acknowledge(alert_id)
         return JSONResponse({})
+
+    @app.get("/v1/cameras/{camera_id}/picture")
+    async def picture(camera_id: str, store: str, request: Request) -> Response:
+        check(request, world.token, 401)
+        world.pictures_asked += 1
+        shown = [(c.store_id, c.camera_id) for c in world.live.cameras if c.picture]
+        if (store, camera_id) not in shown:
+            raise HTTPException(404, f"no camera {camera_id!r} with `blurred_picture: true` in its config is running")
+        await asyncio.sleep(world.picture_s)
+        if world.picture is None:
+            raise HTTPException(503, f"camera {camera_id} has no picture now; try again")
+        headers = {"Cache-Control": "no-store", "X-Captured-At": "2026-07-01T12:30:05.000Z"}
+        return Response(world.picture, media_type="image/jpeg", headers=headers)
 
     @app.get("/v1/events")
     async def events(request: Request) -> StreamingResponse:

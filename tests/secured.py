@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import ipaddress
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import requests
 import uvicorn
 from fastapi import FastAPI, Request
 from starlette.responses import PlainTextResponse
 
-from risa_ray.config_serve import ServeConfig
+from risa_ray.config_analyze import AnalyzeConfig, UploadLimits
+from risa_ray.config_serve import LimitsConfig, ServeConfig
 from risa_ray.serving import models, routes_live, routes_metrics
 from risa_ray.serving.hub import Hub
 from risa_ray.serving.problems import install
 from risa_ray.serving.prometheus import Traffic
 from risa_ray.serving.protocol import settings
-from risa_ray.serving.security import secure
+from risa_ray.serving.security import App, secure
 from risa_ray.serving.server import listen
 from risa_ray.serving.tokens import TokenBook, make_token, parse_tokens
 
@@ -48,6 +54,15 @@ def book_of(**roles: Any) -> tuple[TokenBook, dict[str, str]]:
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+ALERT = "/v1/alerts/a1/acknowledge"
+ANALYZE = AnalyzeConfig(uploads=UploadLimits(max_mb=1, upload_s=0.1), answer_s=0.1)
+TOKENS, TOKEN = book_of(anna="viewer", otto="operator")
+OPEN = ServeConfig(limits=LimitsConfig(requests_per_s=10_000, burst=10_000))
+"""As it is without a config: this machine alone, no tokens. Only nobody asks too often."""
+GUARDED = OPEN.model_copy(update={"tokens_file": "tokens", "analyze": ANALYZE})
+"""For `TOKENS`: a viewer and an operator."""
 
 
 def application() -> FastAPI:
@@ -95,24 +110,85 @@ def serving(
     traffic = Traffic()
     app, config = app or application(), config or ServeConfig()
     app.state.traffic = traffic
+    with listening(secure(app, config, book, traffic), config) as address:
+        scheme = "https" if config.tls else "http"
+        yield Served(f"{scheme}://{address[0]}:{address[1]}", address, traffic, app)
+
+
+@contextmanager
+def listening(app: App, config: ServeConfig) -> Iterator[tuple[str, int]]:
+    """The address of an application behind its gate, served in a thread."""
     sock = listen("127.0.0.1", 0)
     sock.listen()  # who comes before the server is ready waits
-    port = sock.getsockname()[1]
     server = uvicorn.Server(
-        uvicorn.Config(
-            secure(app, config, book, traffic),
-            **settings(config),
-            log_config=None,
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
+        uvicorn.Config(app, **settings(config), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
     )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[sock])), daemon=True)
     thread.start()
     try:
-        scheme = "https" if config.tls else "http"
-        yield Served(f"{scheme}://127.0.0.1:{port}", ("127.0.0.1", port), traffic, app)
+        yield sock.getsockname()
     finally:
         server.should_exit = True
         thread.join(timeout=20)
         sock.close()
+
+
+def told(answer: requests.Response, status: int) -> str:
+    """The one line of an error."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"detail"}
+    assert "\n" not in body["detail"]
+    assert "Traceback" not in answer.text
+    return str(body["detail"])
+
+
+def raw(served: Served, sent: bytes) -> bytes:
+    """What the server answers to bytes that no library would send."""
+    with served.connect() as connection:
+        connection.sendall(sent)
+        found = b""
+        try:
+            while part := connection.recv(65536):
+                found += part
+        except ConnectionResetError:
+            pass
+        return found
+
+
+def eventually(ask: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first answer that is true."""
+    deadline = time.monotonic() + seconds
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
+    return answer
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    folder.mkdir(exist_ok=True)
+    paths = folder / "certificate.pem", folder / "key.pem"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private = serialization.PrivateFormat.PKCS8
+    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption()))
+    return paths

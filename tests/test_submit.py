@@ -84,6 +84,23 @@ def test_relative_options_are_refused(config: Path, refused: Refused) -> None:
     assert "no such config file" in refused("submit", config.with_name("other.yaml"))
 
 
+CHANNEL = "channels: [{id: log, kind: file, path: %s}]\ndata: /shared/tables"
+
+
+def test_what_is_uploaded_is_written_by_no_job(config: Path, refused: Refused) -> None:
+    uploaded = ROOT / "configs"
+    told = f"lies in a folder that each job uploads to all nodes (risa_ray, models, configs, jobs in {ROOT}); give a"
+    for option, name in (("--data", "tables"), ("--events", "events.jsonl")):
+        assert f"{option} '{uploaded / name}': {told}" in refused("submit", config, option, uploaded / name)
+    edited(config, "data: /shared/tables", CHANNEL % (uploaded / "alerts.jsonl"))
+    assert f"channel log: path '{uploaded}/alerts.jsonl': {told}" in refused("submit", config)
+
+
+def test_a_file_of_alerts_may_lie_beside_the_config(config: Path) -> None:
+    submit.check_config(edited(config, "data: /shared/tables", CHANNEL % "alerts.jsonl"))
+    submit.check_config(config, data=str(ROOT / "tables"))  # beside what is uploaded
+
+
 def test_credentials_never_reach_the_command_line_of_a_job(config: Path, refused: Refused) -> None:
     line = refused("submit", config, "--data", "s3://key:hunter2@bucket/tables")
     assert "holds credentials" in line

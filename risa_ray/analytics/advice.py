@@ -3,6 +3,7 @@
 Both rank by what the views `content_response` and `next_products` say, and name a winner only where its interval lies
 clear of 0 (of 1 for a lift) and of every rival's interval. Intervals that do not overlap tell two figures apart however
 these hang together: it asks for more than the test of one difference. docs/metrics.md: content response, next products.
+Both speak of the hour that is meant where enough people came in it, else of more hours: see `evidence`.
 """
 
 from __future__ import annotations
@@ -11,34 +12,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 import duckdb
 
-from risa_ray.analytics.named import Question, ask, check_place, day, some
-from risa_ray.errors import InputError
+from risa_ray.analytics.evidence import ENOUGH, Evidence, Place, by_hour, place_of, rows_of, words, zones_of
+from risa_ray.analytics.named import day, some
 
 Measure = Literal["attention", "valence"]
 
 NO_WINNER = "no clear winner"
 CONTENT_CAVEAT = (
-    "Compared with the screen's other contents in the same local hours of the week, all hours together and not this "
-    "hour alone. An association: unless contents took turns by lot, other things may differ between their showings."
+    "Compared with the screen's other contents in the same local hours of the week. An association: unless contents "
+    "took turns by lot, other things may differ between their showings."
 )
 PRODUCTS_CAVEAT = (
     "People who stayed at one shelf and at the other, in any order: an association, and no cause. Shelves side by side "
-    "co-occur by geometry. All hours together: the views do not tell pairs of one hour apart."
+    "co-occur by geometry."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A zone that is meant. `local`: the moment that is meant, in the store's time zone."""
-
-    store_id: str
-    camera_id: str
-    zone_id: str
-    local: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +58,10 @@ class Content:
 class NextContent:
     """What to show next on a screen; `content_id` is None without a clear winner, and `reason` says why.
 
-    `hour_local`: when the local hour of `at` began, in the store's time zone.
+    Attributes:
+        hour_local: when the local hour of `at` began, in the store's time zone.
+        evidence: whose figures tell: the people of that hour on that weekday (hour_of_week); where these are fewer than
+            100 of any scheduled content, of that hour on all days (hour_of_day); where these are, too, of all hours.
     """
 
     store_id: str
@@ -77,6 +70,7 @@ class NextContent:
     at: datetime
     hour_local: datetime
     measure: str
+    evidence: Evidence
     content_id: str | None
     reason: str
     contents: list[Content]
@@ -89,7 +83,7 @@ class Product:
 
     Attributes:
         verdict: together (the interval of lift lies above 1), apart (below), no clear difference.
-        engaged_share: of all who stayed at it, those who stayed for 3 s or more, over the days that are shown.
+        engaged_share: of all who stayed at it, those who stayed for 3 s or more, over all hours of the days shown.
     """
 
     zone_id: str
@@ -112,13 +106,18 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class NextProducts:
-    """Which products to put forward beside a shelf, best first; `next_zone_id` is None without a clear winner."""
+    """Which products to put forward beside a shelf, best first; `next_zone_id` is None without a clear winner.
+
+    Attributes:
+        evidence: as in `NextContent`: enough are 100 people at the shelf, of whom k stayed at another one, too.
+    """
 
     store_id: str
     camera_id: str
     zone_id: str
     at: datetime
     hour_local: datetime
+    evidence: Evidence
     next_zone_id: str | None
     reason: str
     products: list[Product]
@@ -139,7 +138,8 @@ def next_content(
     Args:
         connection: of `open_dataset`.
         store, zone, camera: of the screen; the camera where the zone is one of several cameras.
-        at: aware; the contents of that moment's schedule are candidates, and days up to its local day tell.
+        at: aware; the contents of that moment's schedule are candidates, its local hour is meant, and days up to its
+            local day tell.
         measure: what is to be high: attention (share who looked) or valence.
         since: the first local day that tells; None: all there is.
 
@@ -147,19 +147,33 @@ def next_content(
         InputError: there is no such screen, or `since` is no day.
         duckdb.Error: as `named.ask`.
     """
-    place = _place(connection, store, camera, zone, "screen", at)
+    place = place_of(connection, store, camera, zone, "screen", at)
     running = connection.execute(
         "SELECT DISTINCT content_id FROM content_versions WHERE store_id = ? AND camera_id = ? AND zone_id = ? "
         "AND active AND valid_from <= ? AND ? < valid_to",
         [store, place.camera_id, zone, at, at],
     ).fetchall()
     scheduled = {content for (content,) in running}
-    rows = {row["content_id"]: row for row in _rows(connection, "content_response", place, since)}
-    contents = [_content(name, name in scheduled, rows.get(name), measure) for name in scheduled | set(rows)]
+
+    def tell() -> list[Content]:
+        rows = {row["content_id"]: row for row in rows_of(connection, "content_response", place, since)}
+        return [_content(name, name in scheduled, rows.get(name), measure) for name in scheduled | set(rows)]
+
+    evidence, contents = by_hour(connection, place, tell, _enough_saw)
     contents.sort(key=lambda c: (-(c.difference_low if c.difference_low is not None else -9), c.content_id))
     winner, reason = _choose_content([content for content in contents if content.scheduled], measure)
     return NextContent(
-        store, place.camera_id, zone, at, _hour(place), measure, winner, reason, contents, CONTENT_CAVEAT
+        store_id=store,
+        camera_id=place.camera_id,
+        zone_id=zone,
+        at=at,
+        hour_local=place.hour_local,
+        measure=measure,
+        evidence=evidence,
+        content_id=winner,
+        reason=f"{reason}; {words(evidence, place)}",
+        contents=contents,
+        caveat=CONTENT_CAVEAT,
     )
 
 
@@ -180,14 +194,44 @@ def next_products(
         InputError: there is no such shelf, or `since` is no day.
         duckdb.Error: as `named.ask`.
     """
-    place = _place(connection, store, camera, zone, "product", at)
-    there = {name for name, *_ in _zones(connection, store, place.camera_id, None, at)}
-    pairs = [row for row in _rows(connection, "next_products", place, since) if row["next_zone_id"] in there]
+    place = place_of(connection, store, camera, zone, "product", at)
+    there = {name for name, *_ in zones_of(connection, store, place.camera_id, None, at)}
+
+    def tell() -> list[dict[str, Any]]:
+        return [row for row in rows_of(connection, "next_products", place, since) if row["next_zone_id"] in there]
+
+    evidence, pairs = by_hour(connection, place, tell, _enough_stayed)
     pairs.sort(key=lambda row: (-row["lift_low"], row["next_zone_id"]))
     engaged = _engaged(connection, place, since)
     products = [_product(row, engaged.get(row["next_zone_id"], {})) for row in pairs]
     winner, reason = _choose_product(products)
-    return NextProducts(store, place.camera_id, zone, at, _hour(place), winner, reason, products, PRODUCTS_CAVEAT)
+    return NextProducts(
+        store_id=store,
+        camera_id=place.camera_id,
+        zone_id=zone,
+        at=at,
+        hour_local=place.hour_local,
+        evidence=evidence,
+        next_zone_id=winner,
+        reason=f"{reason}; {words(evidence, place)}",
+        products=products,
+        caveat=PRODUCTS_CAVEAT,
+    )
+
+
+def _enough_saw(contents: Sequence[Content]) -> bool:
+    """Whether of each scheduled content enough people can be compared with those of the others."""
+    scheduled = [content for content in contents if content.scheduled]
+    told = [c.difference is not None and (c.tracks or 0) >= ENOUGH for c in scheduled]
+    return bool(told) and all(told)
+
+
+def _enough_stayed(pairs: Sequence[dict[str, Any]]) -> bool:
+    """Whether enough people stayed at the shelf.
+
+    Those of each pair are not asked for: how many stay at both is the result itself.
+    """
+    return bool(pairs) and pairs[0]["zone_tracks"] >= ENOUGH
 
 
 def _choose_content(candidates: Sequence[Content], measure: str) -> tuple[str | None, str]:
@@ -278,53 +322,3 @@ def _engaged(connection: duckdb.DuckDBPyConnection, place: Place, since: str | N
         },
     )
     return {row["zone_id"]: row for row in found.to_arrow_table().to_pylist()}
-
-
-def _hour(place: Place) -> datetime:
-    return place.local.replace(minute=0, second=0, microsecond=0)
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, view: str, place: Place, since: str | None) -> list[dict[str, Any]]:
-    """What a view says of a zone, from `since` up to the day of the moment."""
-    last = place.local.date()
-    if since is not None and day("from", since) > last:
-        raise InputError(f"from: {since} lies after the day of at, {last}; give an earlier day")
-    question = Question(view, place.store_id, place.camera_id, place.zone_id, since, last.isoformat())
-    return ask(connection, question).rows.to_pylist()
-
-
-def _place(
-    connection: duckdb.DuckDBPyConnection, store: str, camera: str | None, zone: str, kind: str, at: datetime
-) -> Place:
-    """The zone that is meant, which must be of a kind.
-
-    Raises:
-        InputError: there is none, it is of another kind, or of several cameras.
-    """
-    check_place(connection, store, camera, zone)
-    named = _zones(connection, store, camera, zone, at)
-    fitting = sorted(found_camera for _, found_camera, found_kind in named if found_kind == kind)
-    if not fitting:
-        others = sorted(
-            {name for name, _, found_kind in _zones(connection, store, camera, None, at) if found_kind == kind}
-        )
-        raise InputError(f"zone: {zone!r} is no {kind} zone at that time; there is {some(others)}")
-    if len(fitting) > 1:
-        raise InputError(f"zone: {zone!r} is a zone of cameras {some(fitting)}; say which one with camera")
-    (name,) = connection.execute(
-        "SELECT coalesce(timezone, 'UTC') FROM store_versions WHERE store_id = ? AND valid_from <= ? AND ? < valid_to",
-        [store, at, at],
-    ).fetchall()[0]
-    return Place(store, fitting[0], zone, at.astimezone(ZoneInfo(name)))
-
-
-def _zones(
-    connection: duckdb.DuckDBPyConnection, store: str, camera: str | None, zone: str | None, at: datetime
-) -> list[tuple[str, str, str]]:
-    """Zone, camera and kind of those that are there at a moment."""
-    return connection.sql(
-        "SELECT zone_id, camera_id, kind FROM zone_versions WHERE store_id = $store AND active "
-        "AND camera_id = coalesce($camera, camera_id) AND zone_id = coalesce($zone, zone_id) "
-        "AND valid_from <= $at AND $at < valid_to",
-        params={"store": store, "camera": camera, "zone": zone, "at": at},
-    ).fetchall()

@@ -156,6 +156,24 @@ def ask(connection: duckdb.DuckDBPyConnection, question: Question) -> Answer:
 
 
 @contextmanager
+def hours(connection: duckdb.DuckDBPyConnection, hour: int | None, weekday: int | None) -> Iterator[None]:
+    """Have `content_response` and `next_products` speak only of people of an hour of the day, and of a weekday.
+
+    Args:
+        connection: of `open_dataset`; its variables `hour` and `weekday` are unset afterwards.
+        hour: local, 0 to 23; None: all.
+        weekday: local, 1 for Monday to 7; None: all.
+    """
+    for name, value in (("hour", hour), ("weekday", weekday)):
+        if value is not None:
+            connection.execute(f"SET VARIABLE {name} = {value:d}")
+    try:
+        yield
+    finally:
+        connection.execute("RESET VARIABLE hour; RESET VARIABLE weekday")
+
+
+@contextmanager
 def period(connection: duckdb.DuckDBPyConnection, first: date | None, last: date | None) -> Iterator[None]:
     """Have the views without dates of their own speak of these local days, both included."""
     if first is not None:

@@ -113,6 +113,10 @@ class Presence:
                 found.append(_person(camera_id, camera, track, min(groups) >= self._k))
         return found
 
+    def aspects(self) -> dict[str, float]:
+        """Camera -> width of its picture divided by the height, of its newest frame; none yet: it is left out."""
+        return {camera_id: c.width / c.height for camera_id, c in self._cameras.items() if c.height}
+
 
 def _person(camera_id: str, camera: _Camera, track: _Track, told: bool) -> Person:
     face = track.face

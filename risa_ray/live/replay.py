@@ -191,10 +191,12 @@ class _CameraReplay:
         self.restart()
 
     def restart(self) -> None:
-        """Forget everything; what was past its threshold ends."""
+        """Forget everything but the cool-downs of a live camera, as its next run does; what was past it ends."""
         for key in list(self._open):
             self._close(key)
         self._rolling, self._rules = Rolling(self._config), Rules(self._config)
+        if self._real_time:
+            self._rules.remember(fired.alert for judged in self._judged.values() for fired in judged.fired)
 
     def take(self, window: Stored) -> None:
         """Go on by a window, in time order."""

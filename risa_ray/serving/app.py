@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 
 from risa_ray.config_serve import ServeConfig
@@ -18,12 +19,13 @@ from risa_ray.serving import (
     routes_live,
     routes_metrics,
     routes_page,
+    routes_pictures,
 )
 from risa_ray.serving.alert_book import AlertBook
 from risa_ray.serving.analyze import Service
 from risa_ray.serving.hub import Hub
 from risa_ray.serving.prometheus import Traffic
-from risa_ray.serving.security import App, secure
+from risa_ray.serving.security import REFUSALS, App, secure
 from risa_ray.serving.tables import Tables
 from risa_ray.serving.tokens import open_book
 
@@ -51,14 +53,23 @@ def build_app(settings: Settings, models: Any = None) -> App:
     Args:
         models: the handle that `/v1/analyze` asks; None: it is off.
     """
-    app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    app = FastAPI(
+        title=TITLE,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        redirect_slashes=False,  # behind a proxy that does TLS it would send clients away from it
+        responses=problems.responses(*REFUSALS),
+        # The gate has seen to it; this is for the document, and for clients made from it.
+        dependencies=[Depends(HTTPBearer(auto_error=False))] if settings.serve.with_tokens else [],
+    )
     problems.install(app)
     state, analyze = app.state, settings.serve.analyze
     state.tables = Tables(settings.data)
     state.alerts = AlertBook(state.tables)
     state.hub = Hub(state.tables.hour, state.alerts.latest)
     state.traffic = Traffic()
-    routes = [routes_page, routes_live, routes_alerts, routes_data, routes_metrics]
+    routes = [routes_page, routes_live, routes_pictures, routes_alerts, routes_data, routes_metrics]
     if models is not None and analyze is not None:
         state.analyze = Service(models, analyze)
         routes.append(routes_analyze)

@@ -45,7 +45,8 @@ class Exchange:
         self._headers = {name.encode(): value.encode() for name, value in headers.items()}
         self._largest, self._taken = largest, 0
         self._length = asked.header("content-length")
-        self._refused = False
+        self._over = False
+        self._may_go_on: Callable[[], bool] = lambda: True
         self.status = 0
         self.reading = self._length not in ("", "0") or bool(asked.header("transfer-encoding"))
 
@@ -60,6 +61,10 @@ class Exchange:
 
     def _too_large(self) -> GateError:
         return GateError(413, "body", f"the body is larger than {self._largest} bytes; send less")
+
+    def end_unless(self, may_go_on: Callable[[], bool]) -> None:
+        """Ask before each part of an answer that has no end of its own; it ends where the answer is no."""
+        self._may_go_on = may_go_on
 
     async def receive(self) -> Message:
         """A part of the request. A body that grows too large is refused here and now."""
@@ -77,14 +82,19 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """A part of the application's answer; nothing once the gate has answered."""
-        if not self._refused:
-            await self._pass_on(message)
+        if self._over:
+            return
+        if self.status and not self._may_go_on():
+            self._over = True
+            await self._pass_on({"type": "http.response.body", "body": b""})
+            raise AnsweredError
+        await self._pass_on(message)
 
     async def refuse(self, refusal: GateError) -> None:
         """Answer with an error, unless an answer has begun: then it breaks off here."""
         if self.status:
             return
-        self._refused = True
+        self._over = True
         body = json.dumps({"detail": refusal.detail}).encode()
         headers = {"content-type": "application/json", "content-length": str(len(body))} | refusal.headers
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]

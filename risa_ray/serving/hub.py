@@ -18,6 +18,7 @@ from risa_ray.frames import from_unix
 from risa_ray.live.figures import Figures
 from risa_ray.serving import models
 from risa_ray.streaming import board
+from risa_ray.streaming.pictures import Picture
 
 log = logging.getLogger("risa.serve")
 
@@ -127,7 +128,7 @@ class Hub:
             at=datetime.now(UTC),
             revision="/".join(f"{live.run_id}.{live.started_at:.0f}.{live.revision}" for live in lives),
             runs=[_run(job) for job in jobs],
-            cameras=[camera for job in jobs if job.live for camera in _cameras(job.live, job.silent_s)],
+            cameras=[camera for job in jobs for camera in _cameras(job)],
             figures=[models.FiguresNow.model_validate(f) for live in heard for f in live.figures],
             people=[models.PersonNow.model_validate(p) for live in heard for p in live.people],
             alerts=self._latest(alert for live in lives for alert in _alerts(live)),
@@ -154,6 +155,29 @@ class Hub:
         """The dataset of the running job that an alert is of; None: no job tells of it."""
         lives = [job.live for job in await self.jobs() if job.live]
         return next((live.data for live in lives if any(a.alert_id == alert_id for a in live.alerts)), None)
+
+    async def shows_picture(self, camera_id: str, store_id: str | None = None) -> bool:
+        """Whether a running job has such a camera, whose config allows a picture with blurred faces."""
+        return await self._showing(camera_id, store_id) is not None
+
+    async def picture(self, camera_id: str, store_id: str | None = None) -> Picture | None:
+        """The newest picture of such a camera. Asking has the next one drawn; None: there is none now."""
+        job = await self._showing(camera_id, store_id)
+        if job is None:
+            return None
+        with suppress(RayError, TimeoutError):  # it restarts, or hangs
+            async with asyncio.timeout(PATIENCE_S):
+                analyzer = await job.actor.analyzer_of.remote(camera_id)
+                found: Picture | None = analyzer and await analyzer.picture.remote(camera_id)
+                return found
+        return None
+
+    async def _showing(self, camera_id: str, store_id: str | None) -> _Job | None:
+        for job in await self.jobs():
+            for store, camera in job.config.cameras() if job.config else ():
+                if camera.id == camera_id and store_id in (None, store.id) and camera.blurred_picture:
+                    return job
+        return None
 
     async def frames(self) -> AsyncGenerator[bytes]:
         """The events of every tick, as long as somebody asks for the next ones."""
@@ -230,7 +254,11 @@ def _run(job: _Job) -> models.RunNow:
     )
 
 
-def _cameras(live: board.Live, silent_s: float) -> list[models.CameraNow]:
+def _cameras(job: _Job) -> list[models.CameraNow]:
+    live, silent_s = job.live, job.silent_s
+    assert live is not None
+    assert job.config is not None
+    shown = {camera.id for _, camera in job.config.cameras() if camera.blurred_picture}
     figures = {f.camera_id: f for f in live.figures if f.zone_id is None}
     late_s = silent_s if silent_s > PATIENCE_S else 0.0
     told_s = live.readers_age_s + late_s
@@ -239,6 +267,7 @@ def _cameras(live: board.Live, silent_s: float) -> list[models.CameraNow]:
         camera = _camera(camera_id, reader, figures.get(camera_id))
         if camera.age_s is not None:
             camera.age_s += late_s
+        camera.aspect, camera.picture = live.aspects.get(camera_id), camera_id in shown
         if told_s > OLD_S:
             camera.note = f"as it was {told_s:.0f} s ago{': ' + camera.note if camera.note else ''}"
         found.append(camera)

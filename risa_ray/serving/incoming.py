@@ -92,8 +92,10 @@ def check_shape(asked: Asked) -> None:
     if asked.header_count > _MOST_HEADERS or asked.header_bytes > LARGEST_HEADERS:
         raise GateError(431, "headers", f"more than {_MOST_HEADERS} headers, or {LARGEST_HEADERS} bytes; send fewer")
     # The path is already decoded: what looks harmless to us must not become another path further on.
-    parts = asked.path.split("/")
-    if not asked.path.startswith("/") or "\\" in asked.path or not asked.path.isprintable() or {".", ".."} & set(parts):
+    _, *parts = asked.path.split("/")
+    odd = "\\" in asked.path or not asked.path.isprintable() or {".", ".."} & set(parts)
+    # The framework would redirect what ends in '/', and behind a proxy to an address without TLS.
+    if not asked.path.startswith("/") or odd or ("" in parts and asked.path != "/"):
         raise GateError(400, "path", "the path is not one of this server's; see /v1/openapi.json")
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Rounded = Annotated[float, AfterValidator(lambda value: round(value, 4))]
+"""To four decimals: an event of 200 cameras is a sixth smaller, and nobody sees more."""
 
 
 class Answer(BaseModel):
@@ -50,6 +53,8 @@ class CameraNow(Answer):
     """How a camera is. Delay, fps and drops are those of the last 60 s; `dropped`: cause -> frames.
 
     `age_s`: seconds since its newest frame, above 0 only for a camera that has gone quiet; None: no frame came yet.
+    `aspect`: width of its picture divided by the height; None before its first frame. `picture`: its config allows a
+    picture with blurred faces, /v1/cameras/{camera_id}/picture.
     """
 
     store_id: str
@@ -59,11 +64,13 @@ class CameraNow(Answer):
     connections: int
     stalls: int
     decode_errors: int
-    fps: float
-    delay_p50_s: float | None
-    delay_p95_s: float | None
-    age_s: float | None
+    fps: Rounded
+    delay_p50_s: Rounded | None
+    delay_p95_s: Rounded | None
+    age_s: Rounded | None
     dropped: dict[str, int]
+    aspect: Rounded | None = None
+    picture: bool = False
 
 
 class FiguresNow(Answer):
@@ -78,7 +85,7 @@ class FiguresNow(Answer):
     camera_id: str
     zone_id: str | None
     at: datetime
-    window_s: float
+    window_s: Rounded
     k: int
     people_now: int
     tracks: int | None
@@ -86,13 +93,13 @@ class FiguresNow(Answer):
     positive: int | None
     neutral: int | None
     negative: int | None
-    net_sentiment: float | None
-    ci: tuple[float, float] | None
-    negative_share: float | None
-    unknown_share: float | None
+    net_sentiment: Rounded | None
+    ci: tuple[Rounded, Rounded] | None
+    negative_share: Rounded | None
+    unknown_share: Rounded | None
     expressions: dict[str, int]
-    queue_length: float | None = None
-    longest_wait_s: float | None = None
+    queue_length: Rounded | None = None
+    longest_wait_s: Rounded | None = None
     status: Literal["ok", "suppressed", "no_mood", "mood_suppressed"]
 
 
@@ -106,9 +113,9 @@ class PersonNow(Answer):
     store_id: str
     camera_id: str
     number: int
-    x: float
-    y: float
-    size: float
+    x: Rounded
+    y: Rounded
+    size: Rounded
     zone_ids: list[str]
     expression: str | None
 
@@ -179,35 +186,50 @@ class LiveNow(Answer):
     alerts: list[AlertNow]
 
 
-class MinuteMood(Answer):
-    """A minute of a zone, or of a camera (`zone_id` None), as view `mood_by_minute` has it."""
+class HourMood(Answer):
+    """The last hour of a camera (`zone_id` None) or of one of its zones, minute by minute.
+
+    `tracks` and `net_sentiment` (three decimals) have an entry per minute, the first for `HourNow.since`; None: not
+    known, or not to be shown. `hidden`: why a minute has no net sentiment, as statuses of view `mood_by_minute` ->
+    numbers of the minutes, 0 the first. Minutes of which nothing is known are in none of its lists.
+    """
 
     store_id: str
     camera_id: str
     zone_id: str | None
-    minute: datetime
-    tracks: int | None
-    net_sentiment: float | None
-    status: str
+    tracks: list[int | None]
+    net_sentiment: list[float | None]
+    hidden: dict[str, list[int]]
 
 
 class QueueHour(Answer):
-    """Waits in a queue zone since the local hour began, as view `operations` has it."""
+    """Waits in a queue zone in a local hour, as view `operations` has it.
+
+    `zone_id` None: of all the queues of a camera that watches several, which the view has together. `hour_local`: when
+    the hour began, in the store's time zone: the hour under way, or the one before while that tells no waits yet.
+    `target_wait_s`: the largest of the queues'.
+    """
 
     store_id: str
     camera_id: str
-    zone_id: str
+    zone_id: str | None
+    hour_local: datetime
     wait_p50_s: float | None
     wait_p95_s: float | None
     service_level: float | None
+    target_wait_s: float | None
     status: str
 
 
 class HourNow(Answer):
-    """The last hour from the tables. Sent as server-sent event `hour`, every 30 s."""
+    """The last hour from the tables. Sent as server-sent event `hour`, every 30 s.
+
+    `since`: when the first of the 60 minutes of `moods` began.
+    """
 
     at: datetime
-    minutes: list[MinuteMood]
+    since: datetime
+    moods: list[HourMood]
     queues: list[QueueHour]
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from risa_ray.serving import models
 
 log = logging.getLogger("risa.serve")
 
 _SHOWN = 80
+_ROUTES = {
+    404: "there is no such route; /v1/openapi.json lists them",
+    405: "this route takes another method; /v1/openapi.json tells which",
+}
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -24,6 +30,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def install(app: FastAPI) -> None:
     """Have the application say every error as a `Problem`."""
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _said)
     app.add_exception_handler(Exception, _broken)
 
 
@@ -36,6 +43,14 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     got = "" if place == "body" or first["type"] == "missing" else f" (got {str(first['input'])[:_SHOWN]!r})"
     said = str(first["msg"])
     return JSONResponse({"detail": f"{name}: {said[:1].lower()}{said[1:]}{got}"}, 422)
+
+
+async def _said(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    unsaid = error.detail == HTTPStatus(error.status_code).phrase  # the framework's own
+    detail = _ROUTES.get(error.status_code, error.detail) if unsaid else error.detail
+    # Words of the caller may stand in it.
+    return JSONResponse({"detail": " ".join(detail.split())}, error.status_code, error.headers)
 
 
 async def _broken(_: Request, error: Exception) -> JSONResponse:

@@ -13,7 +13,7 @@ from risa_ray.serving.problems import responses
 from risa_ray.serving.routes_live import CameraId, StoreId
 from risa_ray.store.errors import StoreError
 
-router = APIRouter(prefix="/v1/alerts", tags=["alerts"])
+router = APIRouter(prefix="/v1/alerts", tags=["alerts"], responses=responses(422, 503))
 
 _MOST = 10_000
 Hours = Annotated[float, Query(gt=0, le=24 * 400, description="of the last so many hours")]
@@ -21,7 +21,7 @@ Limit = Annotated[int, Query(ge=1, le=_MOST)]
 AlertId = Annotated[str, Path(pattern="^[0-9a-zA-Z_-]{1,64}$")]
 
 
-@router.get("", responses=responses(422, 503, 504))
+@router.get("", responses=responses(504))
 async def alerts(
     request: Request, store: StoreId = None, camera: CameraId = None, hours: Hours = 24, limit: Limit = 100
 ) -> list[models.AlertNow]:
@@ -40,7 +40,7 @@ async def alerts(
     return wanted[:limit]
 
 
-@router.post("/{alert_id}/acknowledge", responses=responses(403, 404, 503))
+@router.post("/{alert_id}/acknowledge", responses=responses(404))
 async def acknowledge(request: Request, alert_id: AlertId) -> models.Acknowledgement:
     """Tell that somebody sees to it. A second time changes nothing, and says who was first."""
     state = request.app.state

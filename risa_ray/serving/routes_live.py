@@ -14,8 +14,9 @@ from starlette.responses import StreamingResponse
 
 from risa_ray.serving import models
 from risa_ray.serving.hub import Hub
+from risa_ray.serving.problems import responses
 
-router = APIRouter(prefix="/v1", tags=["live"])
+router = APIRouter(prefix="/v1", tags=["live"], responses=responses(422))
 
 _TROUBLED = ("stalled", "backing_off", "broken")
 
@@ -48,7 +49,7 @@ async def health(request: Request) -> models.Health:
     )
 
 
-@router.get("/stores")
+@router.get("/stores", responses=responses(503, 504))
 async def stores(request: Request) -> list[models.Store]:
     """Stores with their cameras and zones: of the running jobs, or of the dataset while none is running."""
     running = await _hub(request).stores()
@@ -62,7 +63,7 @@ async def cameras(request: Request, store: StoreId = None) -> list[models.Camera
     return [camera for camera in now.cameras if store in (None, camera.store_id)]
 
 
-@router.get("/zones")
+@router.get("/zones", responses=responses(503, 504))
 async def zones(request: Request, store: StoreId = None, camera: CameraId = None) -> list[models.CameraZone]:
     """Every zone with its place in the picture."""
     return [

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 router = APIRouter(prefix="/v1", tags=["operations"])
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
     """The server and the running jobs, in Prometheus' text format. docs/monitoring.md names every metric."""
     state = request.app.state

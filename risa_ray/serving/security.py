@@ -30,6 +30,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 EVENTS = "/v1/events"
+REFUSALS = (400, 401, 403, 429)
+"""How the gate may answer whatever is asked, for the routes' `responses`. It has more for what no client sends."""
 _UPLOAD = "/v1/analyze"
 _SMALL_BODY = 64 * 1024
 _MISSES_PER_MINUTE = 30.0
@@ -84,6 +86,8 @@ class _Gate:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
         asked = Asked.of(scope)
+        if asked.method == "HEAD":  # the same answer; the server sends its headers alone
+            scope = {**scope, "method": "GET"}
         private = asked.path.startswith("/v1")
         headers = self._headers | (_PRIVATE if private else {})
         exchange = Exchange(asked, receive, send, headers, self._largest(asked))
@@ -96,8 +100,11 @@ class _Gate:
             name = identity.name if identity else "-"
             who = f"token {name}" if identity and self._book else f"address {client}"
             self._check_rate(who)
+            self._check_offered(asked)
             exchange.check_length()
             with self._open_stream(asked, who):
+                if asked.path == EVENTS and self._book is not None:
+                    exchange.end_unless(lambda: self._known(asked) == identity)
                 await self._run(self._with_identity(scope, identity), exchange, self._longest_s(asked))
         except GateError as refusal:
             refused = refusal.reason
@@ -128,10 +135,9 @@ class _Gate:
         """
         if self._book is None:
             return LOCAL
-        scheme, _, token = asked.header("authorization").partition(" ")
-        given = scheme.lower() == "bearer" and bool(token)
-        identity = self._book.identify(token.strip()) if given else None
+        identity = self._known(asked)
         if identity is None:
+            given = bool(_token_of(asked))
             if given and (wait := self._misses.note(client)) > 0:
                 raise GateError(
                     429, "misses", "too many wrong tokens from this address; wait, and check the token", wait
@@ -147,6 +153,16 @@ class _Gate:
             raise GateError(403, "role", f"{asked.method} needs an operator's token; {identity.name} is a viewer")
         return identity
 
+    def _known(self, asked: Asked) -> Identity | None:
+        """Whose token came with it; None: nobody's."""
+        token = _token_of(asked)
+        return self._book.identify(token) if self._book is not None and token else None
+
+    def _check_offered(self, asked: Asked) -> None:
+        """Refuse uploads where there is nobody to take them, before one is looked at."""
+        if asked.path == _UPLOAD and self._config.analyze is None:
+            raise GateError(404, "off", "this server analyses no pictures (serve.analyze: null, or --no-analyze)")
+
     def _check_rate(self, who: str) -> None:
         if (wait := self._requests.take(who)) > 0:
             raise GateError(
@@ -158,6 +174,8 @@ class _Gate:
         if asked.path != EVENTS:
             yield
             return
+        if asked.method == "HEAD":
+            raise GateError(405, "method", "the answer has no end; send GET", headers={"allow": "GET"})
         if self._streams.full():
             raise GateError(503, "streams", "as many pages are open as the server takes (limits.streams_in_all)", 10)
         if self._streams.full_for(who):
@@ -183,6 +201,12 @@ class _Gate:
         except Exception:
             log.exception("%s failed", quote(scope["path"]))
             raise GateError(500, "error", "the server failed here; its log says why") from None
+
+
+def _token_of(asked: Asked) -> str:
+    """The token that a request came with; empty: none."""
+    scheme, _, token = asked.header("authorization").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _route(scope: Scope) -> str:

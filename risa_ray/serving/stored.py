@@ -3,60 +3,120 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import duckdb
 
 from risa_ray.serving import models
 
 MINUTES = 60
-SEVERAL_QUEUES = "several_queues"
-"""Status of a queue whose camera has more of them: view `operations` has their waits together."""
+WAITED_IN = ("queue", "service", "checkout")
+"""The kinds of zones that tell a wait."""
 
 
-def hour(connection: duckdb.DuckDBPyConnection, now: datetime) -> models.HourNow:
-    """The last 60 whole minutes of each camera, and the waits of the local hour that is under way.
+class Place(NamedTuple):
+    """A camera (`zone_id` empty), or a zone of it."""
+
+    store_id: str
+    camera_id: str
+    zone_id: str
+
+
+class Minutes(NamedTuple):
+    """Some minutes of a place, one entry each. `hidden`: why one has no net sentiment; None: it has, or has no row."""
+
+    tracks: list[int | None]
+    net_sentiment: list[float | None]
+    hidden: list[str | None]
+
+    @classmethod
+    def nothing(cls, number: int) -> Minutes:
+        """So many minutes of which nothing is known."""
+        return cls([None] * number, [None] * number, [None] * number)
+
+
+def first_minute(now: datetime) -> datetime:
+    """When the first of the last 60 whole minutes began."""
+    return now.replace(second=0, microsecond=0) - timedelta(minutes=MINUTES)
+
+
+def minutes(connection: duckdb.DuckDBPyConnection, since: datetime, until: datetime) -> dict[Place, Minutes]:
+    """The minutes of every camera and zone of which the tables know any.
 
     Args:
-        connection: of `open_dataset`, or of `open_recent` from `now` - 61 minutes on.
+        connection: of `open_recent`, which reads that time.
+        since, until: aware whole minutes; those from `since` until before `until`.
+    """
+    number = (until - since) // timedelta(minutes=1)
+    found: dict[Place, Minutes] = {}
+    for row in _rows(connection, _MINUTES, since=since, until=until):
+        place = Place(row["store_id"], row["camera_id"], row["zone_id"] or "")
+        cells = found.setdefault(place, Minutes.nothing(number))
+        at, net = row["number"], row["net_sentiment"]
+        cells.tracks[at], cells.net_sentiment[at] = row["tracks"], net
+        cells.hidden[at] = row["status"] if net is None else None
+    return found
+
+
+_MINUTES = """
+SELECT store_id, camera_id, zone_id, date_diff('minute', $since, minute) AS number, tracks,
+    round(net_sentiment, 3) AS net_sentiment, status
+FROM place_minutes WHERE minute >= $since AND minute < $until
+"""
+
+
+def stores_with_queues(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[str]:
+    """The stores that have a queue zone now."""
+    return [row["store_id"] for row in _rows(connection, f"{_QUEUES} {_WITH_QUEUES}", now=now)]
+
+
+def queues(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[models.QueueHour]:
+    """The waits of each camera with queues: of the local hour under way, or of the one before where it tells none yet.
+
+    Args:
+        connection: of `open_recent`, with what lay in zones of `WAITED_IN` since two hours or more before `now`.
         now: aware.
     """
-    minute = now.replace(second=0, microsecond=0)
-    minutes = _rows(
-        connection,
-        "SELECT store_id, camera_id, NULL AS zone_id, minute, tracks, net_sentiment, status FROM mood_by_minute "
-        "WHERE minute >= $since AND minute < $until ORDER BY store_id, camera_id, minute",
-        since=minute - timedelta(minutes=MINUTES),
-        until=minute,
-    )
-    return models.HourNow(
-        at=now,
-        minutes=[models.MinuteMood(**row) for row in minutes],
-        queues=[models.QueueHour(**_told(row)) for row in _rows(connection, _QUEUES, now=now)],
-    )
+    return [
+        models.QueueHour(
+            store_id=row["store_id"],
+            camera_id=row["camera_id"],
+            zone_id=row["zone_id"],
+            hour_local=row["hour"].astimezone(ZoneInfo(row["timezone"])),
+            wait_p50_s=row["wait_s_median"],
+            wait_p95_s=row["wait_s_p95"],
+            service_level=row["service_level"],
+            target_wait_s=row["target_wait_s"],
+            status=row["status"],
+        )
+        for row in _rows(connection, f"{_QUEUES} {_WAITS}", now=now)
+    ]
 
 
 _QUEUES = """
 WITH queues AS (
-    SELECT z.store_id, z.camera_id, zone_id, hour_start($now, coalesce(s.timezone, 'UTC')) AS hour,
-        count(*) OVER (PARTITION BY z.store_id, z.camera_id) > 1 AS several
+    SELECT z.store_id, z.camera_id, if(count(*) = 1, any_value(zone_id), NULL) AS zone_id,
+        coalesce(any_value(s.timezone), 'UTC') AS timezone
     FROM zone_versions z LEFT JOIN store_versions s
         ON z.store_id = s.store_id AND s.valid_from <= $now AND $now < s.valid_to
     WHERE kind = 'queue' AND active AND z.valid_from <= $now AND $now < z.valid_to
+    GROUP BY z.store_id, z.camera_id
 )
-SELECT store_id, camera_id, zone_id, wait_s_median, wait_s_p95, service_level, status, several
-FROM queues JOIN operations USING (store_id, camera_id, hour)
-WHERE hour > $now - INTERVAL 1 HOUR
-ORDER BY ALL
 """
 
+_WITH_QUEUES = "SELECT DISTINCT store_id FROM queues ORDER BY store_id"
 
-def _told(row: dict[str, Any]) -> dict[str, Any]:
-    names = {"wait_p50_s": "wait_s_median", "wait_p95_s": "wait_s_p95", "service_level": "service_level"}
-    several = row["several"]
-    figures = {name: None if several else row[column] for name, column in names.items()}
-    place = {name: row[name] for name in ("store_id", "camera_id", "zone_id")}
-    return place | figures | {"status": SEVERAL_QUEUES if several else row["status"]}
+_WAITS = """
+SELECT store_id, camera_id, zone_id, timezone, hour, wait_s_median, wait_s_p95, service_level, target_wait_s, status
+FROM queues JOIN operations USING (store_id, camera_id)
+WHERE hour > hour_start($now, timezone) - INTERVAL 2 HOUR AND hour <= $now
+-- A young hour tells nothing yet: less than half of it is covered, or too few people have waited.
+QUALIFY row_number() OVER (
+    PARTITION BY store_id, camera_id ORDER BY status IN ('ok', 'no_queue') DESC, hour DESC
+) = 1
+ORDER BY store_id, camera_id
+"""
 
 
 def stores(connection: duckdb.DuckDBPyConnection) -> list[models.Store]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 import duckdb
@@ -22,6 +22,7 @@ from risa_ray.analytics.dataset import open_dataset
 from risa_ray.analytics.recent import open_recent
 from risa_ray.errors import InputError
 from risa_ray.serving import models, stored
+from risa_ray.serving.last_hour import LastHour, Recent
 from risa_ray.store.paths import require_dataset
 from risa_ray.store.schema import TABLES
 
@@ -54,10 +55,10 @@ class Limits:
 
 
 class Scope(NamedTuple):
-    """What a snapshot holds: all, one store, or only what the last hour needs."""
+    """What a snapshot holds: all, one store, or a part of the last hours, which is asked once."""
 
     store: str | None = None
-    recent: bool = False
+    recent: Recent | None = None
 
 
 ALL = Scope()
@@ -87,7 +88,8 @@ class Tables:
             self._free.put_nowait(reader)
         self._asked = 0
         self._ending: set[asyncio.Task[None]] = set()
-        self._trouble = ""
+        self._hour = LastHour(self._ask_recent)
+        self._troubles: dict[str, str] = {}
 
     async def ask(self, work: Callable[[Snapshot], _T], scope: Scope = ALL) -> _T:
         """The answer of `work`, which runs in a reader's thread and must be done with the snapshot when it returns.
@@ -108,15 +110,12 @@ class Tables:
 
     async def hour(self) -> models.HourNow | None:
         """The last hour; None where the tables cannot tell, and the log says why."""
-        try:
-            found = await self.ask(lambda tables: stored.hour(tables.connection, datetime.now(UTC)), Scope(recent=True))
-        except HTTPException as error:
-            if error.status_code != 404 and error.detail != self._trouble:
-                log.warning("the last hour is not shown: %s", error.detail)
-            self._trouble = error.detail
+        now = datetime.now(UTC)
+        if not await self._well("the last hour is", self._hour.see_minutes(now)):
             return None
-        self._trouble = ""
-        return found
+        # Without the waits there is still the rest.
+        await self._well("waits are", self._hour.see_queues(now))
+        return await asyncio.to_thread(self._hour.told, now)
 
     async def stores(self) -> list[models.Store]:
         """The stores as the dataset describes them; none while there is no dataset.
@@ -142,6 +141,21 @@ class Tables:
     async def close(self) -> None:
         """End what is under way, and close every connection."""
         await asyncio.gather(*(_end(reader, asyncio.wrap_future(reader.close())) for reader in self._readers))
+
+    async def _well(self, what: str, reading: Awaitable[None]) -> bool:
+        """Whether a reading went well; if not, the log says why, once."""
+        try:
+            await reading
+        except HTTPException as error:
+            if error.status_code != 404 and error.detail != self._troubles.get(what):
+                log.warning("%s not shown: %s", what, error.detail)
+            self._troubles[what] = error.detail
+            return False
+        self._troubles.pop(what, None)
+        return True
+
+    async def _ask_recent(self, work: Callable[[duckdb.DuckDBPyConnection], _T], recent: Recent) -> _T:
+        return await self.ask(lambda tables: work(tables.connection), Scope(recent=recent))
 
     async def _ask(self, work: Callable[[Snapshot], _T], scope: Scope) -> _T:
         try:
@@ -206,13 +220,15 @@ class _Reader:
             return work(snapshot)
         finally:
             self._asked = None
+            if scope.recent is not None:
+                self._forget(scope)
 
     def _snapshot(self, scope: Scope) -> Snapshot:
         kept = self._kept.get(scope)
         if kept is not None and time.monotonic() - kept[1] <= self._limits.fresh_s:
             return kept[0]
         self._forget(scope)
-        while len(self._kept) >= _KEPT:
+        while scope.recent is None and len(self._kept) >= _KEPT:
             self._forget(next(iter(self._kept)))
         opened = Snapshot(self._open(scope), datetime.now(UTC))
         self._kept[scope] = opened, time.monotonic()
@@ -225,8 +241,8 @@ class _Reader:
             log.debug("%s", error)
             raise HTTPException(404, "there is no dataset yet; a job that runs writes one soon") from None
         try:
-            if scope.recent:
-                connection = open_recent(self._data, datetime.now(UTC) - timedelta(minutes=stored.MINUTES + 1))
+            if scope.recent is not None:
+                connection = open_recent(self._data, *scope.recent)
             else:
                 connection = open_dataset(self._data, store=scope.store)
         except InputError as error:

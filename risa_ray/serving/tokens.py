@@ -68,11 +68,11 @@ def _digest(token: str) -> bytes:
 
 
 def parse_tokens(text: str, origin: str) -> tuple[Token, ...]:
-    """The tokens of a file's text; `origin` names it in errors.
+    """The tokens of a file's text, which may be none; `origin` names it in errors.
 
     Raises:
-        InputError: a line is wrong, a name or token is there twice, or there is none. What a line says is not shown: it
-            may be the token itself.
+        InputError: a line is wrong, or a name or token is there twice. What a line says is not shown: it may be the
+            token itself.
     """
     tokens: dict[str, Token] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -87,8 +87,6 @@ def parse_tokens(text: str, origin: str) -> tuple[Token, ...]:
         if token.identity.name in tokens or token.digest in {t.digest for t in tokens.values()}:
             raise InputError(f"{origin}:{number}: this name or token is there twice; remove one")
         tokens[token.identity.name] = token
-    if not tokens:
-        raise InputError(f"{origin}: no token is there; make one with `risa serve-token`")
     return tuple(tokens.values())
 
 
@@ -119,7 +117,9 @@ def _read(path: Path) -> tuple[Token, ...]:
 
 @dataclass
 class TokenBook:
-    """The tokens that are good now. An edited file is followed; a faulty edit is told in the log and changes nothing.
+    """The tokens that are good now. An edited file is followed, also where it has none left.
+
+    A faulty edit, or a file that is gone, is told in the log and changes nothing.
 
     It can be sent to another process of the machine.
     """
@@ -169,13 +169,20 @@ def open_book(config: ServeConfig, environ: Mapping[str, str] = os.environ) -> T
     if config.tokens_file is not None:
         path = Path(config.tokens_file)
         stamp = _stamp(path)
-        return TokenBook(_read(path), path, stamp)
+        return TokenBook(_some(_read(path), str(path)), path, stamp)
     if config.tokens_env is not None:
         text = environ.get(config.tokens_env)
         if text is None:
             raise InputError(f"serve: environment variable {config.tokens_env} is not set; put the tokens' lines in it")
-        return TokenBook(parse_tokens(text.replace(";", "\n"), f"${config.tokens_env}"))
+        origin = f"${config.tokens_env}"
+        return TokenBook(_some(parse_tokens(text.replace(";", "\n"), origin), origin))
     return None
+
+
+def _some(tokens: tuple[Token, ...], origin: str) -> tuple[Token, ...]:
+    if not tokens:
+        raise InputError(f"{origin}: no token is there; make one with `risa serve-token`")
+    return tokens
 
 
 def add_token(name: str, role: Role, path: Path) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from risa_ray.config import CameraConfig
 from risa_ray.frames import Chunk, Frame, Outcome, Run, dropped
 from risa_ray.streaming.journal import Journal, Key
+from risa_ray.streaming.pictures import Picture, Pictures
 from risa_ray.streaming.process import ProcessUse, process_use
 
 if TYPE_CHECKING:  # torch comes with it, and the driver imports this module without needing torch
@@ -131,6 +132,7 @@ class AnalyzerActor:
         self._setups: dict[tuple[str, CameraConfig], CameraSetup] = {}
         self._states: dict[str, tuple[str, int, CameraState]] = {}  # camera -> session, next frame_seq, state
         self._journal = Journal(name)
+        self._pictures = Pictures(self._analyzer.picture)
         self._faults = _Faults()
         self._hasty_until = 0.0
         self._window_s = window_s
@@ -175,6 +177,10 @@ class AnalyzerActor:
     async def forget(self, camera_id: str) -> None:
         """The camera's session has ended, or goes on with another analyzer."""
         self._states.pop(camera_id, None)
+
+    async def picture(self, camera_id: str) -> Picture | None:
+        """A camera's newest picture with blurred faces; None: it has none yet, or its config allows none."""
+        return self._pictures.ask(camera_id)
 
     async def close(self) -> None:
         """The run ends: no other process will take this one's place."""
@@ -278,6 +284,9 @@ class AnalyzerActor:
             self._done(loop, request, result)
         for request, work in suspected:
             self._done(loop, request, self._one_by_one(request, work))
+        # After all answers: nobody is to wait for pictures.
+        for (_, (run, setup, _)), (_, state) in zip(together, results, strict=True):
+            self._pictures.see(run, setup, state)
 
     def _at_work(self, requests: list[tuple[_Request, Work]]) -> list[tuple[Chunk, CameraState]]:
         """Analyse runs together, with a note for whoever comes after should this process die of them."""

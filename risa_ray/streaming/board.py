@@ -29,6 +29,7 @@ class Live:
         data: path or URL of its dataset.
         started_at: Unix seconds at which its committer's process began.
         revision: rises whenever the config changes, see `CommitterActor.describe`.
+        aspects: camera_id -> width / height of its picture.
         readers: camera_id -> what the driver last heard of it.
         readers_age_s: seconds since the driver told.
         alerts: the latest `SHOWN_ALERTS`, oldest first, and how each fares on its channels.
@@ -42,6 +43,7 @@ class Live:
     revision: int
     figures: tuple[Figures, ...]
     people: tuple[Person, ...]
+    aspects: Mapping[str, float]
     readers: Mapping[str, ReaderStatus]
     readers_age_s: float
     alerts: Mapping[Alert, tuple[Delivery, ...]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from contextlib import suppress
@@ -177,11 +178,26 @@ def frame_bytes_per_camera(cameras: int) -> int:
     return int(0.3 * min(stores) / max(1, cameras))
 
 
-def stop_on_signals() -> threading.Event:
+def answers(timeout_s: float = 1.0) -> bool:
+    """Whether the head of the connected cluster takes connections. Ray's own calls wait a minute for one that is gone,
+    and then end the process."""
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout_s):
+            return True
+    except OSError:
+        return False
+
+
+def stop_on_signals(told: str = "what was read is analysed and committed first") -> threading.Event:
     """An event that Ctrl-C and SIGTERM set; a second Ctrl-C ends the process at once.
 
     To be called after `connect`, since Ray installs handlers of its own.
+
+    Args:
+        told: to whoever stops it.
     """
+    line = f"risa: stopping; {told}\n".encode()
     stop = threading.Event()
 
     def handle(number: int, frame: object) -> None:
@@ -190,7 +206,7 @@ def stop_on_signals() -> threading.Event:
         stop.set()
         # Not `print`, which fails where the signal comes in the middle of another one's.
         with suppress(OSError):
-            os.write(2, b"risa: stopping; what was read is analysed and committed first\n")
+            os.write(2, line)
 
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)

@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 
@@ -219,14 +220,22 @@ class CommitterActor:
         """The config's revision, and the config as others may see it."""
         return self._scene.describe()
 
-    def status(self, seen_alerts: int, readers: Mapping[str, ReaderStatus]) -> CommitterStatus:
+    @ray.method(concurrency_group="live")
+    def analyzer_of(self, camera_id: str) -> Any:
+        """The handle of the analyzer to ask for a camera's picture; None: its config allows none, or nobody has it."""
+        return self._scene.analyzer_of(camera_id)
+
+    def status(
+        self, seen_alerts: int, readers: Mapping[str, ReaderStatus], analyzers: Mapping[str, Any] | None = None
+    ) -> CommitterStatus:
         """How things are.
 
         Args:
             seen_alerts: the `alert_count` of the last answer that arrived.
             readers: camera_id -> what is known of it, for those who ask `live`.
+            analyzers: camera_id -> the analyzer that has it, of cameras whose picture may be shown.
         """
-        self._scene.told(readers)
+        self._scene.told(readers, analyzers or {})
         # A store that hangs keeps this from answering: that is how the driver knows of it.
         with self._lock:
             figures, outcomes, faces = self._scene.counts()

@@ -210,7 +210,7 @@ class Crew:
         return self._committer_totals.total()
 
     def _ask_committer(self) -> Any:
-        return self.committer.status.remote(self._committer_totals.seen_alerts, self.statuses())
+        return self.committer.status.remote(self._committer_totals.seen_alerts, self.statuses(), self._fleet.pictures())
 
     def analyzer_statuses(self) -> tuple[AnalyzerStatus, ...]:
         """The last answer of each analyzer."""

@@ -116,6 +116,11 @@ class Fleet:
         for analyzer in self._analyzers:
             analyzer.cameras.discard(camera_id)
 
+    def pictures(self) -> dict[str, Any]:
+        """Camera -> the analyzer that has it, of those whose picture may be shown."""
+        shown = {camera.id for _, camera in self._cameras if camera.blurred_picture}
+        return {camera_id: a.actor for a in self._analyzers for camera_id in sorted(a.cameras & shown)}
+
     def recamera(self, cameras: Cameras) -> None:
         """The config's cameras have changed; analyzers load what they need beside their work."""
         self._cameras = list(cameras)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from risa_ray.config import ChainConfig
 from risa_ray.frames import Chunk
@@ -39,6 +40,7 @@ class Scene:
         self._presence = Presence(config)
         self._readers: Mapping[str, ReaderStatus] = {}
         self._readers_at = self._began
+        self._analyzers: Mapping[str, Any] = {}
         self._outcomes: dict[str, Counter[str]] = {}
         self._faces = 0
         self._lock = threading.Lock()
@@ -72,10 +74,15 @@ class Scene:
         with self._lock:
             return self.alerting.evaluate(self._rolling)
 
-    def told(self, readers: Mapping[str, ReaderStatus]) -> None:
-        """Note how the driver knows each camera to be."""
+    def told(self, readers: Mapping[str, ReaderStatus], analyzers: Mapping[str, Any]) -> None:
+        """Note how the driver knows each camera to be, and which analyzers can show a picture of one."""
         with self._lock:
-            self._readers, self._readers_at = readers, time.time()
+            self._readers, self._readers_at, self._analyzers = readers, time.time(), analyzers
+
+    def analyzer_of(self, camera_id: str) -> Any:
+        """The handle of the analyzer to ask for a camera's picture, or None."""
+        with self._lock:
+            return self._analyzers.get(camera_id)
 
     def counts(self) -> tuple[tuple[Figures, ...], dict[str, dict[str, int]], int]:
         """The figures now; per camera, frames by what became of them; faces."""
@@ -93,6 +100,8 @@ class Scene:
         """The run now."""
         with self._lock:
             now = time.time()
+            # A file that is read as fast as it goes has no clock by which its people leave.
+            ended = {camera_id for camera_id, reader in self._readers.items() if reader.state in ("complete", "broken")}
             return Live(
                 run_id=self._run_id,
                 started_at=self._began,
@@ -100,7 +109,8 @@ class Scene:
                 data=self._config.data,
                 revision=self._revision,
                 figures=tuple(self._rolling.figures(now)),
-                people=tuple(self._presence.people(now)),
+                people=tuple(p for p in self._presence.people(now) if p.camera_id not in ended),
+                aspects=self._presence.aspects(),
                 readers=self._readers,
                 readers_age_s=now - self._readers_at,
                 alerts=self.alerting.latest(SHOWN_ALERTS),

@@ -17,8 +17,11 @@ from risa_ray.vision.detectors import Faces, yaw_degrees
 from risa_ray.vision.expressions import valence
 from risa_ray.vision.search import Search
 from risa_ray.vision.tracker import TrackerConfig, TrackerState, expected, start, track_id, update
+from risa_ray.vision.veil import SMALLEST_FACE, veiled
 from risa_ray.vision.zones import Zones
 
+_VEIL: DetectorKey = "mtcnn", SMALLEST_FACE
+"""Of pictures that are shown, whatever the camera's own detector is."""
 STAFF_STAY_S = 1.0
 """A track this long in a staff zone is a member of staff from then on (the length of a stay, docs/metrics.md)."""
 
@@ -34,6 +37,7 @@ class CameraSetup:
     zones: Zones
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     detect_every: int = 1
+    blurred_picture: bool = False
 
     @property
     def detector_key(self) -> DetectorKey:
@@ -43,7 +47,10 @@ class CameraSetup:
     def of(cls, store_id: str, camera: CameraConfig) -> CameraSetup:
         tracker = TrackerConfig.for_fps(camera.sampling_fps)
         zones = Zones(camera.zones)
-        return cls(store_id, camera.id, camera.detector, camera.min_face_size, zones, tracker, camera.detect_every)
+        return cls(
+            store_id, camera.id, camera.detector, camera.min_face_size, zones, tracker, camera.detect_every,
+            camera.blurred_picture,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,9 +129,10 @@ class Analyzer:
     def prepare(self, setups: Sequence[CameraSetup]) -> None:
         """Load the detectors of these cameras and run every model once."""
         blank = np.zeros((160, 160, 3), np.uint8)
-        for setup in setups:
+        keys = [setup.detector_key for setup in setups]
+        for key in [*keys, *([_VEIL] if any(setup.blurred_picture for setup in setups) else [])]:
             # As many pictures as threads, since some detectors keep something for each thread.
-            self._detectors.detect([setup.detector_key] * self._threads, [blank] * self._threads)
+            self._detectors.detect([key] * self._threads, [blank] * self._threads)
         self._classifier.predict([blank], [np.array([[40, 40, 120, 120]], np.float32)])
 
     def analyze(self, run: Run, setup: CameraSetup, state: CameraState) -> tuple[Chunk, CameraState]:
@@ -184,6 +192,17 @@ class Analyzer:
             (self._chunk(run, setup, state.tracker.session_id, rows[w]), states[w])
             for w, (run, setup, state) in enumerate(works)
         ]
+
+    def picture(self, frame: Frame, setup: CameraSetup, state: CameraState) -> bytes:
+        """A JPEG of an analysed frame in which nobody is to be recognised, see `veil.veiled`.
+
+        Args:
+            state: of the camera after this frame.
+        """
+        known = expected(state.tracker, frame.pts, setup.tracker)
+        return veiled(
+            setup.zones.mask(frame.image), known, lambda image: self._detectors.detect([_VEIL], [image])[0].boxes
+        )
 
     def _search(self, waiting: list[tuple[CameraSetup, _Step]]) -> None:
         """Find the faces of whole frames."""

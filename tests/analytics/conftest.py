@@ -18,3 +18,19 @@ def _databases() -> Iterator[None]:
     import worlds
 
     worlds.database.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The dataset of two busy stores."""
+    from simulated import simulate_busy
+
+    return simulate_busy(tmp_path_factory.mktemp("busy"))
+
+
+@pytest.fixture(scope="session")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The dataset of a quiet store."""
+    from simulated import simulate_quiet
+
+    return simulate_quiet(tmp_path_factory.mktemp("quiet"))

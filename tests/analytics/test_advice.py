@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
 import pytest
 
 from risa_ray.analytics.advice import NO_WINNER, next_content, next_products
+from risa_ray.analytics.closing import close_days
 from risa_ray.analytics.dataset import open_dataset, statements
-from risa_ray.analytics.simulate import simulate
+from risa_ray.analytics.evidence import ENOUGH
+from risa_ray.analytics.named import hours
+from risa_ray.analytics.simulate import job, scenario, simulate
+from risa_ray.config import ContentItem
 from risa_ray.errors import InputError
 from risa_ray.store.schema import TABLES
 
 FIRST = date(2026, 3, 2)
 AT = datetime(2026, 3, 3, 13, 30, tzinfo=UTC)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+BERLIN = ZoneInfo("Europe/Berlin")
+COUNTS = ("tracks", "tracks_with_yaw", "with_mood", "matched_tracks", "zone_tracks")
 
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
     data = str(tmp_path_factory.mktemp("advice") / "data")
     simulate(data, stores=1, days=2, seed=4, start=FIRST, fps=1, visits_per_hour=60, outages=False)
+    close_days(data)
     with open_dataset(data) as opened:
         yield opened
     empty().close()
@@ -58,7 +67,7 @@ def told(contents: dict[str, tuple[float, float] | None] | None = None, **lifts:
     pairs = [
         {
             "store_id": "007", "camera_id": "cam", "zone_id": "tea", "next_zone_id": name, "tracks": 10,
-            "lift": sum(interval) / 2, "lift_low": interval[0], "lift_high": interval[1],
+            "zone_tracks": 50, "lift": sum(interval) / 2, "lift_low": interval[0], "lift_high": interval[1],
         }
         for name, interval in lifts.items()
     ]  # fmt: skip
@@ -213,4 +222,158 @@ def test_an_interval_that_holds_0_names_nobody(tmp_path: Path) -> None:
         ).fetchall()[0]
     assert low < 0 < high
     assert advice.content_id is None
-    assert advice.reason == f"{NO_WINNER}: no content's difference in attention lies clear of 0; show them in turns"
+    told = f"{NO_WINNER}: no content's difference in attention lies clear of 0; show them in turns"
+    assert advice.reason == f"{told}; told by who came at any hour, as too few did from 14:00 to 15:00"
+
+
+# --- the hour that is meant -------------------------------------------------------------------------------------------
+
+TURN = 15
+"""The local hour from which on the simulated screen's contents have changed their names."""
+
+
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Monday and a Tuesday on which `promotion` is better in the morning and `brand` in the evening, by as much."""
+    names = dict(zip(scenario.CONTENTS, reversed(scenario.CONTENTS), strict=True))
+    schedule, stores = scenario._schedule, scenario.build_stores
+
+    def renamed(store: scenario.Store, dates: tuple[date, ...]) -> tuple[ContentItem, ...]:
+        return tuple(
+            item if item.from_.astimezone(BERLIN).hour < TURN else item.model_copy(update={"id": names[item.id]})
+            for item in schedule(store, dates)
+        )
+
+    def open_for_six_hours(count: int, fps: float | None = None) -> tuple[scenario.Store, ...]:
+        return tuple(replace(store, opens=TURN - 3, closes=TURN + 3) for store in stores(count, fps))
+
+    data = str(tmp_path_factory.mktemp("turned") / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scenario, "_schedule", renamed)
+        patch.setattr(job, "build_stores", open_for_six_hours)
+        simulate(data, stores=1, days=2, seed=4, start=FIRST, fps=1, visits_per_hour=800, split_rate=0, outages=False)
+    close_days(data)
+    return data
+
+
+@pytest.fixture(scope="module")
+def weekly(turned: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    with open_dataset(turned) as opened:
+        yield opened
+
+
+def local(day: int, hour: int) -> datetime:
+    return datetime(2026, 3, day, hour, 30, tzinfo=BERLIN)
+
+
+@pytest.mark.parametrize("measure", ["attention", "valence"])
+@pytest.mark.parametrize(
+    ("at", "evidence", "part"),
+    [
+        (local(3, 12), "hour_of_week", "; told by who came on Tuesdays from 12:00 to 13:00"),
+        (
+            local(4, 12),
+            "hour_of_day",
+            "; told by who came from 12:00 to 13:00 on any day, as too few did on Wednesdays",
+        ),
+        (local(3, 20), "all_hours", "; told by who came at any hour, as too few did from 20:00 to 21:00"),
+    ],
+)
+def test_the_hour_that_is_meant_tells_where_enough_people_came_in_it(
+    weekly: duckdb.DuckDBPyConnection, at: datetime, evidence: str, part: str, measure: Any
+) -> None:
+    advice = next_content(weekly, "sim001", "screen", at, measure=measure)
+    assert advice.evidence == evidence
+    assert advice.reason.endswith(part)
+    assert all(content.tracks is not None and content.tracks >= ENOUGH for content in advice.contents)
+    assert advice.content_id == (None if evidence == "all_hours" else "promotion")
+    later = next_content(weekly, "sim001", "screen", at.replace(hour=17), measure=measure)
+    assert later.content_id == "brand"
+
+
+def test_too_few_people_widen_the_evidence_whatever_they_say(weekly: duckdb.DuckDBPyConnection) -> None:
+    """The hour of the week has a winner; with a floor above its people it is passed over all the same."""
+    advice = next_content(weekly, "sim001", "screen", local(3, 12))
+    assert (advice.evidence, advice.content_id) == ("hour_of_week", "promotion")
+    k = 1 + min(content.tracks or 0 for content in advice.contents)
+    weekly.execute(f"SET VARIABLE k = {k}")
+    try:
+        wider = next_content(weekly, "sim001", "screen", local(3, 12))
+        assert (wider.evidence, wider.content_id) == ("hour_of_day", "promotion")
+        assert all(content.tracks is not None and content.tracks >= k for content in wider.contents)
+    finally:
+        weekly.execute("SET VARIABLE k = 10")
+
+
+def test_products_of_the_hour_are_those_of_the_people_who_came_first_in_it(turned: str) -> None:
+    at = local(3, 17)
+    with open_dataset(turned) as floored, open_dataset(turned, raw=True) as raw:
+        for moment, evidence, where in (
+            (at, "hour_of_week", "dayofweek(local) = 2 AND hour(local) = 17"),
+            (at + timedelta(days=1), "hour_of_day", "hour(local) = 17"),
+            (at.replace(hour=20), "all_hours", "true"),
+        ):
+            advice = next_products(floored, "sim001", "coffee", moment)
+            assert advice.evidence == evidence
+            assert evidence == "all_hours" or "17:00 to 18:00" in advice.reason
+            pairs = raw.sql(f"""
+                WITH came AS (
+                    SELECT track_id, list(DISTINCT zone_id) AS zones,
+                        timezone('Europe/Berlin', min(entered_at)) AS local
+                    FROM stays WHERE zone_kind = 'product' GROUP BY track_id
+                ), chosen AS (SELECT zones FROM came WHERE {where})
+                SELECT other, count(*), count(*) / (SELECT count(*) FROM chosen WHERE 'coffee' IN zones)
+                FROM (SELECT unnest(zones) AS other FROM chosen WHERE 'coffee' IN zones)
+                WHERE other <> 'coffee' GROUP BY other ORDER BY other
+            """).fetchall()
+            found = sorted((p.zone_id, p.tracks, p.confidence) for p in advice.products)
+            assert found == [pytest.approx(pair) for pair in pairs if pair[1] >= 10]
+            assert len(found) == 3
+
+
+def test_every_person_belongs_to_one_hour(turned: str) -> None:
+    with open_dataset(turned, raw=True) as raw:
+        ask = "SELECT content_id, tracks FROM content_response"
+        whole = dict(raw.sql(ask).fetchall())
+        by_hour: dict[str, int] = dict.fromkeys(whole, 0)
+        for hour in range(TURN - 3, TURN + 3):
+            with hours(raw, hour, None):
+                days = raw.sql(ask).fetchall()
+            for content, tracks in days:
+                by_hour[content] += tracks
+        assert by_hour == whole
+        with hours(raw, 12, 1):
+            monday = dict(raw.sql(ask).fetchall())
+        with hours(raw, 12, 2):
+            tuesday = dict(raw.sql(ask).fetchall())
+        with hours(raw, 12, None):
+            assert {name: monday[name] + tuesday[name] for name in monday} == dict(raw.sql(ask).fetchall())
+        assert dict(raw.sql(ask).fetchall()) == whole, "the hours are unset afterwards"
+
+
+def test_an_hour_hides_what_the_floor_hides(simulated: duckdb.DuckDBPyConnection) -> None:
+    seen = 0
+    for hour in (9, 20):
+        for weekday in (None, 1):
+            with hours(simulated, hour, weekday):
+                contents = simulated.sql("FROM content_response").to_arrow_table().to_pylist()
+                pairs = simulated.sql("FROM next_products").to_arrow_table().to_pylist()
+            for row in (*contents, *pairs):
+                counts = [v for name, v in row.items() if name in COUNTS and v is not None]
+                assert all(count >= 10 for count in counts)
+                if row.get("status") == "suppressed":
+                    seen += 1
+                    assert {v for name, v in row.items() if name.startswith(("att", "val")) and v != NO_WINNER} == {
+                        None
+                    }
+    assert seen
+
+
+def test_wherever_a_moment_falls_the_answer_is_by_k_people_or_more(simulated: duckdb.DuckDBPyConnection) -> None:
+    """Two quiet days: no hour has enough people, and what is told is told by all."""
+    for hour in (9, 18):
+        advice = next_content(simulated, "sim001", "screen", local(3, hour))
+        assert advice.evidence == "all_hours"
+        assert all(content.tracks is None or content.tracks >= 10 for content in advice.contents)
+        products = next_products(simulated, "sim001", "tea", local(3, hour))
+        assert all(product.tracks >= 10 for product in products.products)

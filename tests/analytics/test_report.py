@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import plotly.graph_objects as go
 import pyarrow as pa
-import pyarrow.csv as csv
-import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 from pages import CHROMIUM, Page, assert_self_contained, charts, dump_dom
-from typer.testing import CliRunner
+from simulated import FIRST, LAST, STAFF
 
 from risa_ray.analytics import open_dataset
-from risa_ray.analytics.closing import close_days
 from risa_ray.analytics.moods import net_sentiment_interval
 from risa_ray.analytics.report.data import PAGE_COLUMNS, ReportData, read_report
 from risa_ray.analytics.report.page import build_report, report_sections
 from risa_ray.analytics.report.period import Period, choose_period, gather
 from risa_ray.analytics.report.scope import open_calendar, open_scope
-from risa_ray.analytics.simulate import simulate
-from risa_ray.cli import app
-from risa_ray.errors import InputError
 from risa_ray.store.schema import PARTITION_COLUMNS, PARTITIONED, TABLES
-from risa_ray.store.table import Table
-
-FIRST, LAST = date(2026, 11, 14), date(2026, 11, 15)
-STAFF = "Staff & <only>"
 
 
 @dataclass
@@ -63,27 +52,6 @@ def made(data: str, out: Path, raw: bool = False, store: str = "sim001") -> Repo
     build_report(found, out)
     html = out.read_text(encoding="utf-8")
     return Report(connection, found, html, Page(html))
-
-
-@pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Two stores and days with enough people; a staff zone in the first store's aisle."""
-    data = str(tmp_path_factory.mktemp("busy"))
-    simulate(data, stores=2, days=2, seed=4, start=FIRST, fps=1, visits_per_hour=45)
-    corners = [{"x": x, "y": y} for x, y in ((0.1, 0.7), (0.4, 0.7), (0.4, 0.95), (0.1, 0.95))]
-    row = {"store_id": "sim001", "camera_id": "sim001-aisle", "zone_id": "staff-only", "name": STAFF, "kind": "staff",
-           "tags": [], "polygon": corners, "active": True, "valid_from": datetime(2026, 11, 1, tzinfo=UTC)}  # fmt: skip
-    write_deltalake(f"{data}/zones", pa.Table.from_pylist([row], schema=TABLES["zones"]), mode="append")
-    close_days(data)
-    return data
-
-
-@pytest.fixture(scope="module")
-def quiet(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One store with too few people for any cell of ten."""
-    data = str(tmp_path_factory.mktemp("quiet"))
-    simulate(data, stores=1, days=1, seed=5, start=FIRST, fps=1, visits_per_hour=2, outages=False)
-    return data
 
 
 @pytest.fixture(scope="module")
@@ -312,78 +280,6 @@ def test_the_scope_of_a_report_changes_no_figure(busy: str) -> None:
 def test_no_clear_winner_is_said(raw: Report) -> None:
     verdicts = {r["attention_verdict"] for r in raw.data.content} | {r["valence_verdict"] for r in raw.data.content}
     assert ("no clear winner" in raw.text) == ("no clear winner" in verdicts)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--store", "nowhere"], "there is no such store; there is sim001, sim002"),
-        ([], "there are 2 stores; choose one with --store: sim001, sim002"),
-        (["--store", "sim001", "--from", "soon"], "--from: 'soon' is not a date; write it as"),
-        (["--store", "sim001", "--from", "2026-11-15", "--to", "2026-11-14"], "--from 2026-11-15 is after --to"),
-        (["--store", "sim001", "--to", "2026-10-01"], "no data from .* to 2026-10-01; there is some from 2026-11-14"),
-        (["--store", "sim001", "--from", "2026-12-01"], "no data from 2026-12-01 .*; there is some from 2026-11-14"),
-        (["--store", "sim001", "--out", "nowhere/report.html"], "there is no folder nowhere; create it first"),
-        (["--store", "sim001", "--format", "csv", "--out", "nowhere/there"], "there is no folder nowhere"),
-        (["--store", "sim001", "--out", "report.pdf"], "give an output that ends in .html"),
-    ],
-)
-def test_wrong_input_is_one_line(
-    busy: str, words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["report", "--data", busy, *words])
-    assert isinstance(done.exception, InputError)
-    assert re.search(message, str(done.exception))
-    assert "\n" not in str(done.exception)
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_command_writes_a_page(quiet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["report", "--data", quiet, "--from", str(FIRST)])
-    assert done.exit_code == 0, done.output
-    assert re.match(r"report\.html: store sim001, 2026-11-14 to 2026-11-14, [\d.]+ MB", done.output)
-    assert Page((tmp_path / "report.html").read_text(encoding="utf-8")).all("section")
-
-
-def test_tables_hold_the_store_and_the_period(busy: str, tmp_path: Path) -> None:
-    words = ["report", "--data", busy, "--store", "sim002", "--from", str(LAST), "--to", str(LAST)]
-    done = CliRunner().invoke(app, [*words, "--format", "parquet", "--out", str(tmp_path / "tables")])
-    assert done.exit_code == 0, done.output
-    tables = {file.stem: pq.read_table(file) for file in (tmp_path / "tables").iterdir()}
-    assert {"mood", "footfall", "operations", "product_engagement", "next_products", "camera_hour"} <= set(tables)
-    assert not {"tracks", "stays", "observations"} & set(tables), "single people only with --raw"
-    for name, table in tables.items():
-        assert set(table["store_id"].to_pylist()) <= {"sim002"}, name
-        assert table.num_rows or name in ("content_response", "next_products"), name
-        for column in ("hour_local", "minute_local", "day"):
-            if column in table.column_names:
-                assert {str(when)[:10] for when in table[column].to_pylist()} == {str(LAST)}, name
-    assert "status" in tables["mood"].column_names
-    assert "ci_low" in tables["mood"].column_names
-
-
-def test_raw_tables_have_single_people(quiet: str, tmp_path: Path) -> None:
-    out = tmp_path / "tables"
-    done = CliRunner().invoke(app, ["report", "--data", quiet, "--format", "csv", "--raw", "--out", str(out)])
-    assert done.exit_code == 0, done.output
-    people = open_dataset(quiet, raw=True).execute("SELECT count(*) FROM tracks").fetchall()[0][0]
-    assert csv.read_csv(out / "tracks.csv").num_rows == people > 0
-    assert csv.read_csv(out / "stays.csv").num_rows > 0
-
-
-def test_a_floor_of_one_alone_exports_no_single_people(quiet: str, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(quiet, data)
-    shutil.rmtree(data / "privacy", ignore_errors=True)
-    row = {"chain": "c", "k": 1, "valid_from": datetime(2026, 1, 1, tzinfo=UTC)}
-    Table(str(data), "privacy").commit(pa.Table.from_pylist([row], schema=TABLES["privacy"]), {})
-    out = tmp_path / "tables"
-    done = CliRunner().invoke(app, ["report", "--data", str(data), "--format", "csv", "--out", str(out)])
-    assert done.exit_code == 0, done.output
-    assert (out / "mood.csv").exists()
-    assert not {"tracks", "stays"} & {file.stem for file in out.iterdir()}
 
 
 @CHROMIUM

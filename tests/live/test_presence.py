@@ -89,3 +89,15 @@ def test_a_clock_that_steps_back_within_a_chunk_leaves_no_ghost() -> None:
     presence = Presence(chain())
     presence.add(sized(chunk([outcome(0, 3600.0), outcome(1, 0.0)], [face(0, 3600.0, "old"), face(1, 0.0, "new")])))
     assert len(presence.people(wall(0))) == 1
+
+
+def test_the_shape_of_a_picture_is_that_of_its_newest_frame() -> None:
+    presence = Presence(chain())
+    assert presence.aspects() == {}
+    presence.add(chunk([outcome(0, 0.0, "overrun")]))
+    assert presence.aspects() == {}, "a dropped frame has no picture"
+    presence.add(sized(people({"a": (0.0, "neutral")}, start_seq=1)))
+    assert presence.aspects() == {"front": 0.5}
+    presence.add(replace(people({"a": (0.0, "neutral")}, start_seq=20, seconds=3), size=(640.0, 360.0)))
+    presence.add(chunk([outcome(40, 9.0, "overrun")]))
+    assert presence.aspects() == {"front": 16 / 9}

@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -19,14 +18,17 @@ from zoneinfo import ZoneInfo
 import pytest
 import requests
 from fastapi import FastAPI
+from secured import eventually
 from uploads import exif, malformed, png_of, same_picture_clip, scene, written
 
 from risa_ray.config import CameraConfig
 from risa_ray.config_analyze import AnalyzeConfig, UploadLimits
+from risa_ray.config_serve import ServeConfig
 from risa_ray.errors import InputError
 from risa_ray.frames import FaceRow
 from risa_ray.serving import routes_analyze
 from risa_ray.serving.analyze import Service, application
+from risa_ray.serving.security import secure
 from risa_ray.serving.server import Server, listen
 from risa_ray.sources import create_source, read_frames
 from risa_ray.streaming.process import give_memory_back, process_use
@@ -38,7 +40,7 @@ MALFORMED = 120
 
 
 class Api:
-    """The route on a port of its own, in a thread; `service` may be replaced."""
+    """The route behind the gate, on a port of its own in a thread; `service` may be replaced."""
 
     def __init__(self, handle: Any) -> None:
         self.handle = handle
@@ -50,7 +52,7 @@ class Api:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self._server = Server(self.app, sock)
+        self._server = Server(secure(self.app, ServeConfig(analyze=CONFIG), None), sock)
         self._loop.call_soon_threadsafe(self._server.start)
 
     def serve_with(self, config: AnalyzeConfig) -> Service:
@@ -121,14 +123,6 @@ def assert_same(answer: requests.Response, rows: list[FaceRow]) -> None:
         assert face["person"] == people.setdefault(row.track_id, len(people) + 1)
 
 
-def eventually(ask: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.2)
-    return answer
-
-
 def test_a_picture_gives_the_numbers_of_the_pipeline(api: Api, analyzer: Analyzer, tmp_path: Path) -> None:
     path = tmp_path / "scene.png"
     path.write_bytes(written(scene((800, 450)), "PNG"))
@@ -192,8 +186,8 @@ def test_what_does_not_fit_is_refused_in_one_line(api: Api) -> None:
     parts = (bytes(2**18) for _ in range(7))
     for answer, status, told in (
         (api.post(b""), 400, "it is empty; send a picture or clip"),
-        (api.post(large), 413, "more than 1.5 MB; send a smaller one"),
-        (api.post(parts), 413, "more than 1.5 MB; send a smaller one"),
+        (api.post(large), 413, "the body is larger than 1500000 bytes; send less"),
+        (api.post(parts), 413, "the body is larger than 1500000 bytes; send less"),
         (api.post(png_of(60_000, 60_000)), 413, "40 million is the most"),
         (api.post(b"hello"), 415, "neither a picture"),
         (api.post(None, files={"../../etc/passwd": b"x"}), 415, "it is a form; send the file itself"),

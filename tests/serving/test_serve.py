@@ -6,35 +6,22 @@ import json
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import requests
+from served import chain, eventually, page, replicas, running
 
 from risa_ray.analytics import open_dataset
-from risa_ray.config import parse_config
 from risa_ray.config_serve import ServeConfig
 from risa_ray.errors import InputError
 from risa_ray.serving.app import Settings
 from risa_ray.serving.server import free_port, listen
-from risa_ray.streaming.driver import stream
-from risa_ray.streaming.preflight import preflight
-
-
-def eventually(ask: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first answer that is true; a server that is away is asked again."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if answer := ask():
-                return answer
-        except requests.ConnectionError:
-            pass
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -58,71 +45,23 @@ def server(cluster: Any, data: str) -> Iterator[str]:
 @pytest.fixture
 def job(cluster: Any, data: str, tmp_path: Path, tiny_model: Path) -> Iterator[threading.Event]:
     """A run of the demo's camera, until the event is set."""
-    raw = {
-        "chain": "test",
-        "data": data,
-        "stores": [
-            {
-                "id": "007",
-                "name": "Riverside",
-                "cameras": [
-                    {
-                        "id": "door",
-                        "source": "demo:front?seconds=600",
-                        "sampling_fps": 4,
-                        "min_face_size": 60,
-                        "zones": [{"id": "all", "kind": "product", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}],
-                    }
-                ],
-            }
-        ],
-        "pipeline": {"model": str(tiny_model)},
-        "privacy": {"k": 1},
-        "alerts": [{"id": "somebody", "figure": "people", "above": 0}],
-        "channels": [{"id": "log", "kind": "file", "path": str(tmp_path / "alerts.jsonl")}],
-    }
-    config = parse_config(raw, "test")
-    stop = threading.Event()
-    run = threading.Thread(
-        target=stream, args=(config, preflight(config)), kwargs={"stop": stop, "on_snapshot": lambda _: None}
-    )
-    run.start()
-    yield stop
-    stop.set()
-    run.join(timeout=120)
-    assert not run.is_alive()
-
-
-def replicas() -> list[int]:
-    """Processes that host the API."""
-    titles = {int(p.parent.name): p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()}
-    return [pid for pid, title in titles.items() if title.startswith(b"ray::ServeReplica:risa-")]
-
-
-def events(url: str, wanted: int) -> list[dict[str, Any]]:
-    """So many `live` events."""
-    found: list[dict[str, Any]] = []
-    with requests.get(f"{url}/v1/events", stream=True, timeout=30) as answer:
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        kind = ""
-        for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
-            if line.startswith("event: "):
-                kind = line.removeprefix("event: ")
-            elif line.startswith("data: ") and kind == "live":
-                found.append(json.loads(line.removeprefix("data: ")))
-                if len(found) == wanted:
-                    return found
-    raise AssertionError("the stream ended")
+    log = {"id": "log", "kind": "file", "path": str(tmp_path / "alerts.jsonl")}
+    with running(chain(data, tiny_model, channels=[log])) as stop:
+        yield stop
 
 
 def test_a_job_is_found_followed_and_missed(server: str, data: str, job: threading.Event, tmp_path: Path) -> None:
     (camera,) = eventually(lambda: [c for c in requests.get(f"{server}/v1/cameras").json() if c["state"] == "live"])
     assert (camera["store_id"], camera["camera_id"], camera["connections"]) == ("007", "door", 1)
+    assert camera["picture"]
     (person, *_) = eventually(lambda: requests.get(f"{server}/v1/tracks").json())
     assert 0 <= person["x"] <= 1
     assert 0 <= person["y"] <= 1
     assert person["zone_ids"] == ["all"]
-    first, second = events(server, 2)
+    (camera,) = requests.get(f"{server}/v1/cameras").json()
+    assert camera["aspect"] == pytest.approx(16 / 9, rel=0.01)
+    with page(server) as events:
+        first, second = events.next(), events.next()
     assert first["runs"][0]["chain"] == "test"
     assert {(f["camera_id"], f["zone_id"]) for f in first["figures"]} == {("door", None), ("door", "all")}
     assert second["at"] > first["at"]
@@ -137,8 +76,10 @@ def test_a_job_is_found_followed_and_missed(server: str, data: str, job: threadi
     seen = eventually(lambda: acknowledged(server, alert["alert_id"]))
     assert (seen["acknowledged_by"], seen["alert_id"]) == ("local", alert["alert_id"])
     assert acknowledged(server, alert["alert_id"]) == seen, "the first one counts"
-    (shown,) = events(server, 1)[0]["alerts"]
+    with page(server) as events:
+        (shown,) = events.next()["alerts"]
     assert (shown["alert_id"], shown["acknowledged_by"]) == (alert["alert_id"], "local")
+    check_picture(server)
     job.set()
     eventually(lambda: requests.get(f"{server}/v1/health").json()["status"] == "no_run")
     assert requests.get(f"{server}/v1/figures").json() == []
@@ -147,6 +88,21 @@ def test_a_job_is_found_followed_and_missed(server: str, data: str, job: threadi
     assert rows == [(alert["alert_id"], "local", "delivered")]
     (kept,) = eventually(lambda: requests.get(f"{server}/v1/stores").json())  # a snapshot may be half a minute old
     assert kept["store_id"] == "007", "the dataset tells when no job does"
+
+
+def check_picture(server: str) -> None:
+    """Its config allows a picture, which is small, new and kept by nobody."""
+    answer = requests.get(f"{server}/v1/cameras/door/picture", params={"store": "007"})
+    assert answer.status_code == 200, answer.text
+    assert (answer.headers["content-type"], answer.headers["cache-control"]) == ("image/jpeg", "no-store")
+    assert datetime.now(UTC) - datetime.fromisoformat(answer.headers["x-captured-at"]) < timedelta(seconds=30)
+    picture = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    assert picture.shape[1] == 480
+    for camera, store in (("another", "007"), ("door", "another")):
+        answer = requests.get(f"{server}/v1/cameras/{camera}/picture", params={"store": store})
+        assert answer.status_code == 404
+        assert "blurred_picture" in answer.json()["detail"]
 
 
 def delivered(alert: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from fastapi import HTTPException
 
 from risa_ray.analytics.simulate import simulate
+from risa_ray.serving.last_hour import Recent
 from risa_ray.serving.tables import Limits, Scope, Snapshot, Tables
 from risa_ray.store.schema import ALERTS
 from risa_ray.store.table import Table
@@ -75,7 +76,7 @@ def test_without_a_dataset_it_says_so_until_there_is_one(tmp_path: Path) -> None
 def test_the_floor_holds_in_every_reader_and_single_people_do_not_exist(data: Path) -> None:
     async def ask(tables: Tables) -> None:
         work = value("SELECT getvariable('k')")
-        scopes = [Scope(), Scope("sim001"), Scope(recent=True)] * 4
+        scopes = [Scope(), Scope("sim001"), Scope(recent=Recent(datetime(2026, 3, 2, 12, tzinfo=UTC)))] * 4
         assert set(await asyncio.gather(*(tables.ask(work, scope) for scope in scopes))) == {10}
         for relation in ("observations", "tracks", "stays"):
             with pytest.raises(HTTPException):
@@ -115,6 +116,29 @@ def test_what_is_written_shows_once_the_snapshot_is_old(tmp_path: Path) -> None:
     assert (known.acknowledged_at, known.acknowledged_by) == (None, "")
     assert [alert.alert_id for alert in both] == ["a1", "a1"]
     assert later == []
+
+
+def test_the_last_hour_is_told_and_without_the_waits_where_these_cannot_be_read(
+    data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Then(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime(2026, 3, 2, 12, 47, tzinfo=tz)
+
+    monkeypatch.setattr("risa_ray.serving.tables.datetime", Then)
+    whole = run(lambda tables: tables.hour(), data)
+    assert {mood.camera_id for mood in whole.moods} == {"sim001-door", "sim001-aisle", "sim001-till"}
+    assert {mood.zone_id for mood in whole.moods} > {None, "tea", "queue"}
+    assert [(queue.camera_id, queue.zone_id) for queue in whole.queues] == [("sim001-till", "queue")]
+
+    def unreadable(*_: Any) -> None:
+        raise duckdb.IOException("the disk is gone")
+
+    monkeypatch.setattr("risa_ray.serving.stored.queues", unreadable)
+    rest = run(lambda tables: tables.hour(), data)
+    assert (rest.moods, rest.queues) == (whole.moods, [])
+    assert "waits are not shown: the tables cannot be read" in caplog.text
 
 
 def test_files_that_went_away_are_not_missed(tmp_path: Path) -> None:

@@ -1,18 +1,20 @@
-"""Chunks of invented sessions for the store's tests."""
+"""Chunks of invented sessions for the store's tests, a writer of them, and a dataset that is verified."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from clock import Clock
 from deltalake import DeltaTable
 
 from risa_ray.frames import Chunk, DropCause, FaceRow, Outcome
-from risa_ray.store.writer import SessionInfo
+from risa_ray.store.verify import verify
+from risa_ray.store.writer import SessionInfo, Writer
 
 START = datetime(2026, 11, 22, 9, 59, 55, tzinfo=UTC)
 
@@ -81,3 +83,20 @@ class Tools:
 @pytest.fixture
 def tools() -> type[Tools]:
     return Tools
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(1_000_000.0)
+
+
+@pytest.fixture
+def writer(tmp_path: Path, clock: Clock) -> Writer:
+    return Writer(str(tmp_path), "run1", clock)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    """A dataset that is sound in the end."""
+    yield tmp_path
+    assert [check.line() for check in verify(str(tmp_path)) if check.problems] == []

@@ -19,11 +19,6 @@ def clock(tools: Any) -> Clock:
     return Clock(tools.START.timestamp() + 5)
 
 
-@pytest.fixture
-def writer(tmp_path: Path, clock: Clock) -> Writer:
-    return Writer(str(tmp_path), "run1", clock)
-
-
 def at(tools: Any, window: int, first_seq: int) -> datetime:
     """The `start` that puts a frame at the beginning of a window."""
     start: datetime = tools.START + timedelta(seconds=5 + 10 * window - first_seq / 2)

@@ -7,7 +7,9 @@
 --                  each with its 95 % interval (_low, _high); matched_tracks: those of this content in such hours
 --   attention_verdict, valence_verdict  best (the interval lies above 0), worse (below), no clear winner
 --   status         ok, suppressed (fewer than k people)
--- Over the period of the variables `since` and `until`, as in journey. docs/metrics.md: content response, k-floor.
+-- Over the period of the variables `since` and `until`, as in journey; and only of people who first met the content in
+-- the local hour of the variables `hour` and `weekday`, where these are set. docs/metrics.md: content response, period,
+-- k-floor.
 CREATE VIEW content_response AS
 WITH dated AS (
     SELECT h.*, timezone(coalesce(s.timezone, 'UTC'), h.entered_at) AS local
@@ -18,6 +20,7 @@ WITH dated AS (
         if(sum(known) >= 3, sum(valence_sum) / sum(known_s), NULL) AS valence
     FROM dated WHERE in_period(local::DATE)
     GROUP BY store_id, camera_id, zone_id, content_id, session_id, track_id
+    HAVING in_hour(min(local))
 ), hours AS (
     SELECT store_id, camera_id, zone_id, content_id, week_hour, count(*) AS n,
         count(looked) AS an, coalesce(sum(looked), 0) AS al,

@@ -51,3 +51,8 @@ CREATE MACRO net_high(positive, negative, total) AS
 CREATE MACRO local_date(instant, zone) AS timezone(coalesce(zone, 'UTC'), instant)::DATE;
 CREATE MACRO in_period(day) AS
     coalesce(day >= getvariable('since')::DATE, true) AND coalesce(day < getvariable('until')::DATE, true);
+
+-- Whether a local time lies in the hour of the day (0 to 23) that the variable `hour` names, on a weekday (1 Monday) that
+-- the variable `weekday` names.
+CREATE MACRO in_hour(local) AS
+    coalesce(hour(local) = getvariable('hour'), true) AND coalesce(isodow(local) = getvariable('weekday'), true);

@@ -7,19 +7,20 @@
 --                method on the logarithm, for counts of one sample). Of pairs that are barely k it is too high: those
 --                that happen to fall below are left out
 --   rank         1 is the best of its zone: by lift_low
--- Over the period of the variables `since` and `until`, as in journey. Pairs below k are left out; shelves side by side
--- co-occur by geometry. docs/metrics.md: next products, k-floor.
+-- Over the period of the variables `since` and `until`, as in journey; and only of people whose first product stay in it
+-- began in the local hour of the variables `hour` and `weekday`, where these are set. Pairs below k are left out; shelves
+-- side by side co-occur by geometry. docs/metrics.md: next products, period, k-floor.
 CREATE VIEW next_products AS
 WITH dated AS (
-    SELECT p.*, local_date(p.entered_at, s.timezone) AS day
+    SELECT p.*, timezone(coalesce(s.timezone, 'UTC'), p.entered_at) AS local
     FROM people.stays p ASOF LEFT JOIN store_versions s ON p.store_id = s.store_id AND p.entered_at >= s.valid_from
     WHERE p.zone_kind = 'product'
 ), visited AS (
-    SELECT store_id, camera_id, session_id, track_id, zone_id, max(entered_at) AS entered_at
-    FROM dated WHERE in_period(day) GROUP BY store_id, camera_id, session_id, track_id, zone_id
+    SELECT store_id, camera_id, session_id, track_id, zone_id, max(entered_at) AS entered_at, min(local) AS local
+    FROM dated WHERE in_period(local::DATE) GROUP BY store_id, camera_id, session_id, track_id, zone_id
 ), tracks AS (
     SELECT store_id, camera_id, list({zone_id: zone_id, entered_at: entered_at}) AS zones
-    FROM visited GROUP BY store_id, camera_id, session_id, track_id
+    FROM visited GROUP BY store_id, camera_id, session_id, track_id HAVING in_hour(min(local))
 ), crossed AS (
     -- Each track's zones with each other: one with itself counts the zone's tracks, the one without a name all tracks.
     SELECT store_id, camera_id, one, unnest(zones) AS other

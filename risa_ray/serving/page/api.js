@@ -1,6 +1,7 @@
 // The API, with the token if there is one.
 
 const KEY = "risa-token";
+const PATIENCE_MS = 10000;
 let token = stored();
 
 function stored() {
@@ -40,6 +41,13 @@ export async function call(path, options = {}) {
 
 export async function stores() {
   return (await call("/v1/stores")).json();
+}
+
+/** The newest picture of a camera, its faces blurred: `{image, capturedAt}`. */
+export async function picture(storeId, cameraId) {
+  const path = `/v1/cameras/${encodeURIComponent(cameraId)}/picture?store=${encodeURIComponent(storeId)}`;
+  const answer = await call(path, { signal: AbortSignal.timeout(PATIENCE_MS) });
+  return { image: await createImageBitmap(await answer.blob()), capturedAt: answer.headers.get("X-Captured-At") };
 }
 
 export async function acknowledge(alertId) {

@@ -4,6 +4,7 @@ import { drops, stateOf } from "./attention.js";
 import { chart } from "./chart.js";
 import { attr, css, el, text } from "./dom.js";
 import { count, duration, percent, unknown } from "./format.js";
+import { blurredPicture } from "./picture.js";
 import { href } from "./route.js";
 import { scene } from "./scene.js";
 import { expressions, figure, mood, zoneTable } from "./zones.js";
@@ -97,36 +98,41 @@ function header(title) {
 }
 
 function bodyOf(large) {
-  const view = scene();
+  const picture = large ? blurredPicture() : null;
+  const view = scene(...(picture ? [picture.canvas] : []));
   const [people, hidden] = [figure({ class: "big" }), figure()];
   const feeling = mood();
   const said = el("p", { class: "said" });
+  const hour = chart({ large });
   const facts = el(
     "dl",
     { class: "facts" },
-    ...[["In view", people.node], ["Net sentiment, 60 s", feeling.node], ["Unknown", hidden.node]].map(([name, value]) =>
-      el("div", {}, el("dt", { text: name }), el("dd", {}, value)),
-    ),
+    ...[
+      ["In view", people.node],
+      ["Net sentiment, 60 s", feeling.node],
+      ["Unknown", hidden.node],
+      ...(large ? [] : [["Last hour", hour.node]]),
+    ].map(([name, value]) => el("div", {}, el("dt", { text: name }), el("dd", {}, value))),
   );
-  const hour = large ? chart({ large }) : null;
   const table = zoneTable();
   const none = el("p", { class: "muted", text: "It has no zones." });
   return {
     parts: [
-      el("div", { class: "sight" }, view.node, said),
-      el("div", { class: "told-of" }, facts, ...(hour ? [el("h3", { text: "Net sentiment, last hour" }), hour.node] : [])),
+      el("div", { class: "sight" }, view.node, said, ...(picture ? [picture.control] : [])),
+      el("div", { class: "told-of" }, facts, ...(large ? [el("h3", { text: "Net sentiment, last hour" }), hour.node] : [])),
       el("div", { class: "zones-of" }, table.node, none),
     ],
     update({ store, camera, model, zones }) {
       const figures = model.figures(store.store_id, camera.camera_id);
-      const minutes = model.minutes(store.store_id, camera.camera_id);
+      const lastHour = model.lastHour(store.store_id, camera.camera_id);
       view.update(store.store_id, camera, model);
+      picture?.update(store, camera, model.camera(store.store_id, camera.camera_id));
       people.set({ text: figures ? String(figures.people_now) : "–" });
-      feeling.set(figures, minutes, model.live.at);
+      feeling.set(figures, lastHour, model.live.at);
       hidden.set(unknown(figures));
       const faces = expressions(figures);
       text(said, faces ? `Apparent expressions: ${faces}` : "");
-      if (hour && model.hour) hour.update(minutes, model.hour.at, store.timezone);
+      if (model.hour) hour.update(lastHour, store.timezone);
       attr(table.node, "hidden", !zones.length);
       attr(none, "hidden", camera.zones.length > 0);
       table.update(store, camera, model, zones);

@@ -65,20 +65,44 @@ export function queue(figures) {
   return { text: length.toFixed(1), why: "people standing here at a time, mean of the last minute" };
 }
 
-/** Wait in a queue zone since the local hour began; `late` where the median is over the target. */
-export function wait(hour, zone, k) {
+/** How long whoever is first in a queue zone has been there; `late` where that is over its target. */
+export function longest(figures, targetS) {
+  const seconds = figures?.longest_wait_s;
+  if (seconds === null || seconds === undefined) return { text: NONE, why: "no pictures to tell from", late: false };
+  if (!seconds) return { text: whole(0), why: "nobody waits", late: false };
+  const late = seconds > targetS;
+  return marked(whole(seconds), late, `who came first has been here so long; the target is ${whole(targetS)}`);
+}
+
+/** Waits in a queue zone in an hour of the tables; `late` where the median is over the target. */
+export function wait(hour, k) {
   if (!hour) return { text: NONE, why: "no waits yet", late: false };
   if (hour.wait_p50_s === null) {
-    const told = hour.status === "suppressed" ? hidden("suppressed", k) : { text: NONE, why: "no waits that ended" };
+    const told = ["suppressed", "low_coverage"].includes(hour.status) ? hidden(hour.status, k) : { text: NONE, why: "no waits that ended" };
     return { ...told, late: false };
   }
+  const all = hour.zone_id === null ? " in all queues of this camera" : "";
   const most = hour.wait_p95_s === null ? "" : `, 95 % within ${whole(hour.wait_p95_s)}`;
-  const level = hour.service_level === null ? "" : `, ${percent(hour.service_level)} within the target of ${whole(zone.target_wait_s)}`;
-  return {
-    text: whole(hour.wait_p50_s),
-    why: `half waited no longer, since the hour began${most}${level}`,
-    late: hour.wait_p50_s > zone.target_wait_s,
-  };
+  const level =
+    hour.service_level === null || hour.target_wait_s === null ? "" : `, ${percent(hour.service_level)} within the target of ${whole(hour.target_wait_s)}`;
+  return marked(whole(hour.wait_p50_s), isLong(hour), `half waited no longer${all}${most}${level}`);
+}
+
+/** Whether half of the waits of an hour were over the target. */
+export function isLong({ wait_p50_s: half, target_wait_s: target }) {
+  return half !== null && target !== null && half > target;
+}
+
+/** "since 14:00", or "13:00 to 14:00" of an hour that is over at `now`. */
+export function hourSaid(began, now, timezone) {
+  const [from, hour] = [Date.parse(began), 3600000];
+  const over = Date.parse(now) - from >= hour;
+  return over ? `${clock(from, timezone)} to ${clock(from + hour, timezone)}` : `since ${clock(from, timezone)}`;
+}
+
+/** What is over its target has a sign, as colour alone tells too few. */
+function marked(words, late, why) {
+  return late ? { text: `${words} !`, why: `over the target: ${why}`, late } : { text: words, why, late };
 }
 
 const clocks = new Map();

@@ -12,7 +12,7 @@ export class Model {
   #cameras = new Map();
   #figures = new Map();
   #people = new Map();
-  #minutes = new Map();
+  #hours = new Map();
   #queues = new Map();
   #storesById = new Map();
 
@@ -30,7 +30,8 @@ export class Model {
 
   setHour(hour) {
     this.hour = hour;
-    this.#minutes = grouped(hour.minutes, (m) => placeKey(m.store_id, m.camera_id, m.zone_id));
+    const since = Date.parse(hour.since);
+    this.#hours = new Map(hour.moods.map((m) => [placeKey(m.store_id, m.camera_id, m.zone_id), { ...m, since }]));
     this.#queues = new Map(hour.queues.map((q) => [placeKey(q.store_id, q.camera_id, q.zone_id), q]));
   }
 
@@ -50,12 +51,14 @@ export class Model {
     return this.#people.get(placeKey(storeId, cameraId)) ?? NOBODY;
   }
 
-  minutes(storeId, cameraId, zoneId = null) {
-    return this.#minutes.get(placeKey(storeId, cameraId, zoneId)) ?? NOBODY;
+  /** The last hour of a camera or a zone by minute, `{since, tracks, net_sentiment, hidden}`; undefined: nothing is known. */
+  lastHour(storeId, cameraId, zoneId = null) {
+    return this.#hours.get(placeKey(storeId, cameraId, zoneId));
   }
 
+  /** Waits of a queue zone in an hour; those of all the camera's queues where the tables have them together. */
   queue(storeId, cameraId, zoneId) {
-    return this.#queues.get(placeKey(storeId, cameraId, zoneId));
+    return this.#queues.get(placeKey(storeId, cameraId, zoneId)) ?? this.#queues.get(placeKey(storeId, cameraId));
   }
 
   timezone(storeId) {
@@ -107,23 +110,27 @@ export function pooled(figures) {
   };
 }
 
-/** The minutes of several cameras as those of one place: the mean of those shown, weighted by people followed. */
-export function pooledMinutes(groups) {
-  const minutes = new Map();
-  for (const m of groups.flat()) {
-    const cell = minutes.get(m.minute) ?? { minute: m.minute, tracks: 0, total: 0, status: m.status };
-    if (m.net_sentiment !== null) {
-      cell.tracks += m.tracks;
-      cell.total += m.net_sentiment * m.tracks;
-    } else if (m.status.endsWith("suppressed")) cell.status = m.status;
-    minutes.set(m.minute, cell);
-  }
-  return [...minutes.values()].map(({ minute, tracks, total, status }) => ({
-    minute,
-    tracks,
-    net_sentiment: tracks ? total / tracks : null,
-    status: tracks ? "ok" : status,
-  }));
+/** The last hour of several cameras as that of one place: the mean of those shown, weighted by people followed. */
+export function pooledHour(hours) {
+  const known = hours.filter(Boolean);
+  if (!known.length) return undefined;
+  const minutes = known[0].tracks.map((_, i) => {
+    const shown = known.filter((h) => h.net_sentiment[i] !== null && h.tracks[i]);
+    const tracks = shown.reduce((total, h) => total + h.tracks[i], 0);
+    return { tracks, net: tracks ? shown.reduce((total, h) => total + h.net_sentiment[i] * h.tracks[i], 0) / tracks : null };
+  });
+  const suppressed = [...new Set(known.flatMap(few))].filter((i) => minutes[i].net === null);
+  return {
+    since: known[0].since,
+    tracks: minutes.map((m) => m.tracks),
+    net_sentiment: minutes.map((m) => m.net),
+    hidden: { suppressed },
+  };
+}
+
+/** Numbers of the minutes of an hour in which there were too few people for a figure. */
+export function few(hour) {
+  return Object.entries(hour.hidden).flatMap(([status, minutes]) => (status.endsWith("suppressed") ? minutes : []));
 }
 
 const TREND_MINUTES = 15;
@@ -133,16 +140,15 @@ const LEAST_MINUTES = 5;
  * Where net sentiment goes: "up" or "down" where the mean of the 15 minutes before lies outside its 95 % interval,
  * "steady" where it lies inside, null where too little is known. So noise never points anywhere.
  */
-export function trend(figures, minutes, now) {
-  if (!figures?.ci || figures.status !== "ok") return null;
-  const newest = Date.parse(now);
-  const shown = minutes.filter((m) => {
-    const age = (newest - Date.parse(m.minute)) / 60000;
-    return m.net_sentiment !== null && m.tracks && age >= 1 && age <= TREND_MINUTES + 1;
-  });
+export function trend(figures, hour, now) {
+  if (!figures?.ci || figures.status !== "ok" || !hour) return null;
+  const newest = Math.floor((Date.parse(now) - hour.since) / 60000); // the minute that is under way
+  const shown = [];
+  for (let i = Math.max(0, newest - TREND_MINUTES); i < Math.min(newest, hour.tracks.length); i++)
+    if (hour.net_sentiment[i] !== null && hour.tracks[i]) shown.push(i);
   if (shown.length < LEAST_MINUTES) return null;
-  const weight = shown.reduce((total, m) => total + m.tracks, 0);
-  const before = shown.reduce((total, m) => total + m.net_sentiment * m.tracks, 0) / weight;
+  const weight = shown.reduce((total, i) => total + hour.tracks[i], 0);
+  const before = shown.reduce((total, i) => total + hour.net_sentiment[i] * hour.tracks[i], 0) / weight;
   const way = before < figures.ci[0] ? "up" : before > figures.ci[1] ? "down" : "steady";
   return { way, before };
 }

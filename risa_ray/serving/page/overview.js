@@ -4,8 +4,8 @@ import { stateOf } from "./attention.js";
 import { badge } from "./card.js";
 import { chart } from "./chart.js";
 import { attr, el, keyed, text } from "./dom.js";
-import { count, whole } from "./format.js";
-import { grouped, pooled, pooledMinutes } from "./model.js";
+import { count, longest, queue } from "./format.js";
+import { grouped, pooled, pooledHour } from "./model.js";
 import { href } from "./route.js";
 import { figure, mood } from "./zones.js";
 
@@ -16,7 +16,7 @@ const COLUMNS = [
   ["Net sentiment", "of the apparent expressions of the last 60 s, over all its cameras, from -1 to +1"],
   ["Last hour", "mean of its cameras' net sentiment by minute, weighted by people followed"],
   ["Longest queue", "people standing in its longest queue, mean of the last 60 s"],
-  ["Longest wait", "the longest median wait of its queues since the hour began"],
+  ["Longest wait", "how long whoever is first in a queue has been there; the longest of its queues"],
 ];
 
 /** @returns {{node, update(model, items, filters)}} */
@@ -56,11 +56,11 @@ function storeRow() {
   const link = el("a");
   const id = el("span", { class: "kind" });
   const state = badge();
-  const [cameras, people, longest, waited] = [figure(), figure(), figure(), figure()];
+  const [cameras, people, queued, waited] = [figure(), figure(), figure(), figure()];
   const feeling = mood();
   const hour = chart();
-  let drawnOf, minutes;
-  const cells = [state.node, cameras.node, people.node, feeling.node, hour.node, longest.node, waited.node].map((child, i) =>
+  let drawnOf;
+  const cells = [state.node, cameras.node, people.node, feeling.node, hour.node, queued.node, waited.node].map((child, i) =>
     el("td", { role: "cell", "data-label": COLUMNS[i][0] }, child),
   );
   const node = el("tr", { role: "row" }, el("th", { scope: "row", role: "rowheader" }, link, id), ...cells);
@@ -80,11 +80,10 @@ function storeRow() {
       people.set({ text: found.some(Boolean) ? String(all.people_now) : "–" });
       if (model.hour && drawnOf !== model.hour) {
         drawnOf = model.hour;
-        minutes = pooledMinutes(store.cameras.map((c) => model.minutes(store_id, c.camera_id)));
-        hour.update(minutes, model.hour.at, store.timezone);
+        hour.update(pooledHour(store.cameras.map((c) => model.lastHour(store_id, c.camera_id))), store.timezone);
       }
       feeling.set(found.some(Boolean) ? all : undefined, null, model.live.at);
-      longest.set(longestQueue(store, model));
+      queued.set(longestQueue(store, model));
       waited.set(longestWait(store, model));
     },
   };
@@ -97,27 +96,29 @@ function stateOfStore(store, model, troubles) {
   return running ? ["ok", "all well"] : ["off", "not running"];
 }
 
-function zonesOf(store) {
-  return store.cameras.flatMap((camera) => camera.zones.map((zone) => [camera.camera_id, zone]));
-}
-
 export function longestQueue(store, model) {
-  const lengths = zonesOf(store)
-    .map(([camera, zone]) => [model.figures(store.store_id, camera, zone.zone_id)?.queue_length, zone])
-    .filter(([length]) => length !== null && length !== undefined);
-  if (!lengths.length) return { text: "–", why: "no queue to tell of" };
-  const [length, zone] = lengths.reduce((most, one) => (one[0] > most[0] ? one : most));
-  return { text: length.toFixed(1), why: `people at ${zone.name || zone.zone_id}, mean of the last minute` };
+  const [figures, zone] = most(store, model, "queue_length") ?? [];
+  if (!zone) return { text: "–", why: "no queue to tell of" };
+  return { text: queue(figures).text, why: `people at ${zone.name || zone.zone_id}, mean of the last minute` };
 }
 
 export function longestWait(store, model) {
-  const waits = zonesOf(store)
-    .map(([camera, zone]) => [model.queue(store.store_id, camera, zone.zone_id)?.wait_p50_s, zone])
-    .filter(([seconds]) => seconds !== null && seconds !== undefined);
-  if (!waits.length) return { text: "–", why: "no waits to tell of" };
-  const [seconds, zone] = waits.reduce((most, one) => (one[0] > most[0] ? one : most));
-  const over = seconds > zone.target_wait_s ? `, over the target of ${whole(zone.target_wait_s)}` : "";
-  return { text: over ? `${whole(seconds)} !` : whole(seconds), why: `half waited no longer at ${zone.name || zone.zone_id}${over}` };
+  const [figures, zone] = most(store, model, "longest_wait_s") ?? [];
+  if (!zone) return { text: "–", why: "no queue to tell of" };
+  const told = longest(figures, zone.target_wait_s);
+  return { ...told, why: `${zone.name || zone.zone_id}: ${told.why}` };
+}
+
+/** `[figures, zone]` of the store's zone with the most of a figure; null where no zone has it. */
+function most({ store_id, cameras }, model, name) {
+  let found = null;
+  for (const figures of model.live.figures) {
+    const value = figures[name];
+    if (value !== null && figures.store_id === store_id && (!found || value > found[name])) found = figures;
+  }
+  const camera = found && cameras.find((c) => c.camera_id === found.camera_id);
+  const zone = camera?.zones.find((z) => z.zone_id === found.zone_id);
+  return zone ? [found, zone] : null;
 }
 
 /** "3 stores · 11 of 12 cameras deliver · 41 in view" */

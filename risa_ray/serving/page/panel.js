@@ -5,7 +5,7 @@ import { attr, el, keyed, text } from "./dom.js";
 import { clock, reason, whole } from "./format.js";
 import { href } from "./route.js";
 
-const SHOWN = 8;
+const SHOWN = 4;
 
 /** @param {() => void} askToken opens the dialog for a token */
 export function attentionPanel(askToken) {

@@ -15,16 +15,19 @@ const LETTERS = {
   contempt: "Co",
 };
 
+const USUAL_ASPECT = 16 / 9; // until the first frame tells
+
 /**
  * The schematic view of a camera. It is hidden from screen readers, for whom the figures beside it say the same.
+ * @param under elements beneath the zones and dots, which are not hidden
  * @returns {{node, update(storeId, camera, model)}}
  */
-export function scene() {
+export function scene(...under) {
   const shapes = svg("svg", { viewBox: "0 0 1 1", preserveAspectRatio: "none" });
   const labels = el("div");
   const dots = el("div");
   const nobody = el("p", { class: "nobody" });
-  const node = el("div", { class: "scene", "aria-hidden": "true" }, shapes, labels, dots, nobody);
+  const node = el("div", { class: "scene" }, ...under, el("div", { "aria-hidden": "true" }, shapes, labels, dots, nobody));
   return {
     node,
     update(storeId, camera, model) {
@@ -32,7 +35,9 @@ export function scene() {
       keyed(labels, camera.zones, (zone) => zone.zone_id, label);
       const people = model.people(storeId, camera.camera_id);
       keyed(dots, people, (person) => placeKey(storeId, camera.camera_id, person.number), dot);
-      text(nobody, people.length ? "" : model.camera(storeId, camera.camera_id) ? "nobody in view" : "not running");
+      const now = model.camera(storeId, camera.camera_id);
+      text(nobody, people.length ? "" : now ? "nobody in view" : "not running");
+      css(node, "--aspect", String(now?.aspect ?? USUAL_ASPECT));
     },
   };
 }

@@ -4,7 +4,7 @@ import { cameraCard, largeCard } from "./card.js";
 import { chart } from "./chart.js";
 import { attr, el, keyed, text } from "./dom.js";
 import { clock, unknown } from "./format.js";
-import { pooled, pooledMinutes } from "./model.js";
+import { pooled, pooledHour } from "./model.js";
 import { longestQueue, longestWait } from "./overview.js";
 import { legend } from "./scene.js";
 import { figure, mood } from "./zones.js";
@@ -47,7 +47,7 @@ export function storeView() {
       attr(figureOfHour, "hidden", !model.hour);
       if (model.hour && (drawnOf !== model.hour || drawnFor !== store)) {
         [drawnOf, drawnFor] = [model.hour, store];
-        hour.update(pooledMinutes(cameras.map((c) => model.minutes(store_id, c.camera_id))), model.hour.at, store.timezone);
+        hour.update(pooledHour(cameras.map((c) => model.lastHour(store_id, c.camera_id))), store.timezone);
       }
       if (model.hour) text(note, noteOf(model, store));
       const troubled = new Set(items.filter((i) => i.level !== "info").map((i) => i.camera_id));

@@ -2,12 +2,13 @@
 
 import { chart } from "./chart.js";
 import { attr, css, el, keyed, text } from "./dom.js";
-import { net, queue, unknown, wait } from "./format.js";
+import { hourSaid, longest, net, queue, unknown, wait } from "./format.js";
 import { trend } from "./model.js";
 
 const QUEUES = ["queue", "checkout"];
 // What is there is blacked out, or discarded before anything is read of it.
 const UNSEEN = ["staff", "mask"];
+const EMPTY = { text: "" };
 const ARROWS = { up: ["▲", "rising"], down: ["▼", "falling"], steady: ["→", "steady"] };
 
 /** A figure with its tip; what it means is also there for who cannot point at it. */
@@ -17,10 +18,11 @@ export function figure(props = {}) {
   const node = el("span", { class: "told", ...props }, shown, why);
   return {
     node,
-    set({ text: words, why: reason = "" }) {
+    set({ text: words, why: reason = "", late = false }) {
       text(shown, words);
       text(why, reason ? ` ${reason}` : "");
       attr(node, "title", reason || null);
+      attr(node, "data-late", late);
     },
   };
 }
@@ -35,7 +37,7 @@ export function mood() {
   const node = el("span", { class: "mood" }, number.node, arrow.node, meter);
   return {
     node,
-    set(figures, minutes, now) {
+    set(figures, hour, now) {
       const told = net(figures);
       number.set(told);
       attr(node, "data-mood", told.value === null ? null : told.value < 0 ? "low" : "high");
@@ -46,7 +48,7 @@ export function mood() {
         css(range, "left", place(figures.ci[0]));
         css(range, "right", `${(50 - figures.ci[1] * 50).toFixed(1)}%`);
       }
-      const way = minutes ? trend(figures, minutes, now) : null;
+      const way = trend(figures, hour, now);
       const [sign, word] = way ? ARROWS[way.way] : ["", ""];
       arrow.set({ text: sign, why: way ? `${word}, against the 15 minutes before` : "" });
       attr(arrow.node, "data-way", way?.way ?? null);
@@ -61,7 +63,8 @@ const COLUMNS = [
   ["Net sentiment", "of the apparent expressions of the last 60 s, from -1 to +1"],
   ["Last hour", "net sentiment by minute"],
   ["Queue", "people standing there at a time, mean of the last 60 s"],
-  ["Wait", "half of the people waited no longer, since the hour began"],
+  ["Longest wait", "how long whoever is first in the queue has been there"],
+  ["Median wait", "half of the people waited no longer, in the hour that it says"],
   ["Unknown", "share of people whose expression cannot be read"],
 ];
 
@@ -91,11 +94,12 @@ export function zoneTable() {
 function zoneRow() {
   const name = el("span", { class: "name" });
   const kind = el("span", { class: "kind" });
-  const [people, queued, waited, hidden] = [figure(), figure(), figure(), figure()];
+  const [people, queued, first, waited, hidden] = [figure(), figure(), figure(), figure(), figure()];
+  const when = el("span", { class: "kind" });
   const feeling = mood();
   const hour = chart();
-  const cells = [people.node, feeling.node, hour.node, queued.node, waited.node, hidden.node].map((child, i) =>
-    el("td", { role: "cell", "data-label": COLUMNS[i][0] }, child),
+  const cells = [[people.node], [feeling.node], [hour.node], [queued.node], [first.node], [waited.node, when], [hidden.node]].map(
+    (children, i) => el("td", { role: "cell", "data-label": COLUMNS[i][0] }, ...children),
   );
   const node = el("tr", { role: "row" }, el("th", { scope: "row", role: "rowheader" }, name, kind), ...cells);
   return {
@@ -103,17 +107,19 @@ function zoneRow() {
     update({ zone, store, camera, model }) {
       const ids = [store.store_id, camera.camera_id, zone.zone_id];
       const figures = model.figures(...ids);
-      const minutes = model.minutes(...ids);
+      const lastHour = model.lastHour(...ids);
       text(name, zone.name || zone.zone_id);
       text(kind, zone.tags.length ? `${zone.kind}: ${zone.tags.join(", ")}` : zone.kind);
       attr(node, "data-zone", zone.zone_id);
       people.set(UNSEEN.includes(zone.kind) ? { text: "not looked at", why: "" } : { text: figures ? String(figures.people_now) : "–" });
-      feeling.set(figures, minutes, model.live.at);
-      if (model.hour) hour.update(minutes, model.hour.at, store.timezone);
-      queued.set(QUEUES.includes(zone.kind) ? queue(figures) : { text: "" });
-      const told = zone.kind === "queue" ? wait(model.queue(...ids), zone, figures?.k ?? 0) : { text: "", late: false };
-      waited.set(told.late ? { text: `${told.text} !`, why: `over the target. ${told.why}` } : told);
-      attr(waited.node, "data-late", told.late);
+      feeling.set(figures, lastHour, model.live.at);
+      if (model.hour) hour.update(lastHour, store.timezone);
+      queued.set(QUEUES.includes(zone.kind) ? queue(figures) : EMPTY);
+      const waits = zone.kind === "queue";
+      const told = waits ? model.queue(...ids) : null;
+      first.set(waits ? longest(figures, zone.target_wait_s) : EMPTY);
+      waited.set(waits ? wait(told, figures?.k ?? 0) : EMPTY);
+      text(when, told ? hourSaid(told.hour_local, model.hour.at, store.timezone) : "");
       hidden.set(unknown(figures));
     },
   };
