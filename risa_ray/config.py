@@ -58,6 +58,11 @@ class ZoneConfig(Model):
     target_wait_s: float = Field(default=180, gt=0)
     content: tuple[ContentItem, ...] = ()
 
+    @property
+    def hidden(self) -> bool:
+        """Whether nothing is told of it, and of nobody in it."""
+        return self.kind in ("staff", "mask")
+
     @field_validator("polygon")
     @classmethod
     def _simple(cls, polygon: tuple[Point, ...]) -> tuple[Point, ...]:

@@ -161,7 +161,7 @@ def places(rule: AlertRule, stores: Sequence[StoreConfig]) -> Iterator[Place]:
                 yield Place(store, camera, None)
                 continue
             for zone in camera.zones:
-                counted = zone.kind not in ("staff", "mask") and (kinds is None or zone.kind in kinds)
+                counted = not zone.hidden and (kinds is None or zone.kind in kinds)
                 if counted and rule.zone in (None, zone.id):
                     yield Place(store, camera, zone)
 
@@ -185,7 +185,7 @@ def check_scopes(rules: Sequence[AlertRule], stores: Sequence[StoreConfig]) -> N
         if any(True for _ in places(rule, stores)):
             continue
         scope = [c for s, c in cameras.values() if rule.store in (None, s) and rule.camera in (None, c.id)]
-        zones = [z for c in scope for z in c.zones if z.kind not in ("staff", "mask")]
+        zones = [z for c in scope for z in c.zones if not z.hidden]
         # nobody is counted in a staff or mask zone: a rule on one would never fire
         if rule.zone is not None and rule.zone not in {z.id for z in zones}:
             there = ", ".join(dict.fromkeys(z.id for z in zones)) or "none"

@@ -232,7 +232,7 @@ def _camera(store: StoreConfig, camera: CameraConfig) -> str:
     lines = [f"{store.id}/{camera.id}: {redact(camera.source)}"]
     staff = [z.id for z in camera.zones if z.kind == "staff"]
     masks = [z.id for z in camera.zones if z.kind == "mask"]
-    others = [f"{z.id} ({z.kind})" for z in camera.zones if z.kind not in ("staff", "mask")]
+    others = [f"{z.id} ({z.kind})" for z in camera.zones if not z.hidden]
     for label, ids, without in (
         ("zones", others, "none"),
         ("staff zones", staff, "NONE: workers in the picture would be analysed"),

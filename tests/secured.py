@@ -7,8 +7,7 @@ import datetime
 import ipaddress
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,15 +154,6 @@ def raw(served: Served, sent: bytes) -> bytes:
         except ConnectionResetError:
             pass
         return found
-
-
-def eventually(ask: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first answer that is true."""
-    deadline = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.05)
-    return answer
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

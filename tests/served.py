@@ -17,19 +17,6 @@ from risa_ray.streaming.driver import stream
 from risa_ray.streaming.preflight import preflight
 
 
-def eventually(ask: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first answer that is true; a server that is away is asked again."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if answer := ask():
-                return answer
-        except requests.ConnectionError:
-            pass
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.1)
-
-
 def chain(data: str, model: Path, camera: str = "door", store: str = "007", **more: Any) -> dict[str, Any]:
     """The config of a run of the demo's camera, which lasts until it is stopped."""
     zones = [{"id": "all", "kind": "product", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}]

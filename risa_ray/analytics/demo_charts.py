@@ -103,7 +103,7 @@ def zone_chart(data: DemoData, zones: Sequence[ZoneConfig], aspect: float) -> Ch
     for zone in zones:
         dwell = data.dwell.get(zone.id)
         note = f"<b>{dwell.mean_s:.1f} s</b><br>{counted(dwell.stays, 'stay')}" if dwell else "no stay"
-        if zone.kind not in ("staff", "mask"):
+        if not zone.hidden:
             shapes.append(ZoneShape(zone.name or zone.id, zone.polygon, dwell.mean_s if dwell else None, note))
     return zone_map(shapes, aspect)
 

@@ -160,7 +160,7 @@ class _Camera:
 
     def configure(self, camera: CameraConfig, k: int) -> None:
         self.k = k
-        self.zones = {zone.id: zone.kind for zone in camera.zones if zone.kind not in ("staff", "mask")}
+        self.zones = {zone.id: zone.kind for zone in camera.zones if not zone.hidden}
         # Anything else is read as fast as it goes, so the wall clock says nothing about it.
         self.live = camera.real_time
         self.endless = is_url(camera.source) or camera.source.startswith("usb:")

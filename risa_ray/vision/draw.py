@@ -139,7 +139,7 @@ def _face_colour(face: FaceRow) -> str:
 
 
 def _zone_colour(zone: ZoneConfig) -> str:
-    return HIDDEN_ZONE_COLOUR if zone.kind in ("staff", "mask") else ZONE_COLOUR
+    return HIDDEN_ZONE_COLOUR if zone.hidden else ZONE_COLOUR
 
 
 def _rgb(colour: str) -> _Colour:

@@ -23,7 +23,7 @@ class Zones:
     """
 
     def __init__(self, zones: Sequence[ZoneConfig]) -> None:
-        self._shown = [(z.id, _vertices(z.polygon)) for z in zones if z.kind not in ("staff", "mask")]
+        self._shown = [(z.id, _vertices(z.polygon)) for z in zones if not z.hidden]
         self._staff = [_vertices(z.polygon) for z in zones if z.kind == "staff"]
         self._masks = [z.polygon for z in zones if z.kind == "mask"]
         self._kept: npt.NDArray[np.uint8] | None = None

@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 import pytest
 import requests
 from fastapi import FastAPI
-from secured import eventually
 from uploads import exif, malformed, png_of, same_picture_clip, scene, written
+from waiting import eventually
 
 from risa_ray.config import CameraConfig
 from risa_ray.config_analyze import AnalyzeConfig, UploadLimits

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from served import eventually
+from waiting import eventually
 
 from risa_ray.serving.server import free_port
 

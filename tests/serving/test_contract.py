@@ -21,9 +21,10 @@ from schemathesis.checks import (
     status_code_conformance,
 )
 from secured import bearer, listening
-from served import chain, eventually, running
+from served import chain, running
 from typer.testing import CliRunner
 from uploads import scene, written
+from waiting import eventually
 
 from risa_ray.cli import app as risa
 from risa_ray.config_analyze import AnalyzeConfig

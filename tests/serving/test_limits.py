@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import requests
-from secured import ALERT, ANALYZE, GUARDED, OPEN, TOKEN, TOKENS, Served, bearer, eventually, raw, serving, told
+from secured import ALERT, ANALYZE, GUARDED, OPEN, TOKEN, TOKENS, Served, bearer, raw, serving, told
+from waiting import eventually
 
 from risa_ray.config_serve import LimitsConfig, ServeConfig
 from risa_ray.serving import exchange, protocol

@@ -55,6 +55,8 @@ def test_a_wait_over_the_target_is_marked(show: Open) -> None:
                 ".map((n) => [n.textContent, 'late' in n.parentElement.dataset])"
             )
             assert cells == [[words, late]] * 2
+            needed = page.evaluate("[...document.querySelectorAll('.attention li')].map((n) => n.innerText).join()")
+            assert ("has been here for 3 min 20 s; the target is 3 min" in needed) is late
             why = page.evaluate(f"document.querySelector({shown}).parentElement.title")
             assert why.startswith("over the target: ") is late
             assert why.endswith("the target is 3 min" if waited else "nobody waits")

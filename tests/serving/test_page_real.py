@@ -14,7 +14,8 @@ import pytest
 import requests
 from browser import CHROMIUM, Page
 from live_page import NONE, Open, cell, signed
-from served import chain, eventually, replicas, running
+from served import chain, replicas, running
+from waiting import eventually
 
 from risa_ray.analytics import open_dataset
 from risa_ray.analytics.recent import open_recent

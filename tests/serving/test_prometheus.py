@@ -13,7 +13,8 @@ import pytest
 import requests
 import yaml
 from monitored import GRAFANA, MANUAL, TOKEN, expressions, monitored, panels, rules
-from secured import Served, eventually
+from secured import Served
+from waiting import eventually
 
 from risa_ray.serving.server import free_port
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from served import chain, eventually, page, replicas, running
+from served import chain, page, replicas, running
+from waiting import eventually
 
 from risa_ray.analytics import open_dataset
 from risa_ray.config_serve import ServeConfig

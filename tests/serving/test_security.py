@@ -18,11 +18,11 @@ from secured import (
     Served,
     bearer,
     certificate,
-    eventually,
     raw,
     serving,
     told,
 )
+from waiting import eventually
 
 from risa_ray.config_serve import ServeConfig, parse_serve
 from risa_ray.serving.security import Misses

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import pytest
 import requests
-from served import chain, eventually, page, replicas, running
+from served import chain, page, replicas, running
+from waiting import eventually
 
 from risa_ray.analytics import open_dataset
 from risa_ray.config_serve import ServeConfig

@@ -114,7 +114,7 @@ def discovery(prefix: str, chain: ChainConfig) -> Iterator[Message]:
             "name": f"{store.name or store.id}: {camera.name or camera.id}",
             "manufacturer": "RISA",
         }
-        zones = [(z.id, z.name or z.id) for z in camera.zones if z.kind not in ("staff", "mask")]
+        zones = [(z.id, z.name or z.id) for z in camera.zones if not z.hidden]
         for zone_id, name in [(None, "Alerts"), *zones]:
             parts = [store.id, camera.id, *([zone_id] if zone_id else [])]
             payload = {

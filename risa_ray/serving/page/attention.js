@@ -76,10 +76,21 @@ function* cameras(model) {
   }
 }
 
+/** Who waits too long now; and where nobody does, whether half of them did in the hour. */
 function* queues(model) {
+  const now = new Set();
+  for (const { store_id, camera_id, zone_id, longest_wait_s: waited } of model.live.figures) {
+    const target = waited ? model.zone(store_id, camera_id, zone_id)?.target_wait_s : undefined;
+    if (!(waited > target)) continue;
+    now.add(placeKey(store_id, camera_id, zone_id)).add(placeKey(store_id, camera_id));
+    yield { id: `wait/${placeKey(store_id, camera_id, zone_id)}`, level: "warning", at: 0, store_id, camera_id, zone_id,
+      title: `${model.placeName(store_id, camera_id, zone_id)}: a long wait`,
+      detail: `Who came first has been here for ${whole(waited)}; the target is ${whole(target)}.`,
+      todo: "Open another till or counter." };
+  }
   for (const hour of model.hour?.queues ?? []) {
     const { store_id, camera_id, zone_id } = hour;
-    if (!isLong(hour) || !model.camera(store_id, camera_id)) continue;
+    if (!isLong(hour) || !model.camera(store_id, camera_id) || now.has(placeKey(store_id, camera_id, zone_id))) continue;
     const when = hourSaid(hour.hour_local, model.hour.at, model.timezone(store_id));
     yield { id: `wait/${placeKey(store_id, camera_id, zone_id)}`, level: "warning", at: 0, store_id, camera_id, zone_id,
       title: `${model.placeName(store_id, camera_id, zone_id)}: long waits`,

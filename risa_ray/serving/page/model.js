@@ -65,11 +65,16 @@ export class Model {
     return this.store(storeId)?.timezone ?? "UTC";
   }
 
+  zone(storeId, cameraId, zoneId) {
+    const camera = this.store(storeId)?.cameras.find((c) => c.camera_id === cameraId);
+    return camera?.zones.find((z) => z.zone_id === zoneId);
+  }
+
   /** "Door (Riverside)"; ids where there are no names. */
   placeName(storeId, cameraId, zoneId = null) {
     const store = this.store(storeId);
     const camera = store?.cameras.find((c) => c.camera_id === cameraId);
-    const zone = zoneId === null ? null : camera?.zones.find((z) => z.zone_id === zoneId);
+    const zone = zoneId === null ? null : this.zone(storeId, cameraId, zoneId);
     const parts = zoneId === null ? [] : [zone?.name || zoneId];
     return [...parts, camera?.name || cameraId, store?.name || storeId].join(" · ");
   }
