@@ -60,7 +60,7 @@ class ZoneConfig(Model):
 
     @property
     def hidden(self) -> bool:
-        """Whether nothing is told of it, and of nobody in it."""
+        """Whether nothing is told of anybody in it."""
         return self.kind in ("staff", "mask")
 
     @field_validator("polygon")

@@ -93,7 +93,7 @@ class AlertRule(Model):
     window_s: float = Field(default=60, gt=0, le=3600)
     for_s: float = Field(default=0, ge=0)
     min_tracks: int = Field(default=1, ge=1)
-    cooldown_s: float = Field(default=60, ge=0)
+    cooldown_s: float = Field(default=60, ge=0, le=366 * 86400)
     hours: tuple[Hours, ...] = ()
     severity: Literal["info", "warning", "critical"] = "warning"
     text: str = ""

@@ -55,9 +55,10 @@ class World:
         operator: who sends it may acknowledge; empty: everybody.
         acknowledged: ids of alerts, as they were acknowledged.
         every_s: between two `live` events.
+        events: `live` events so far.
+        clock: what time it is; None: the real one.
         picture: a JPEG that the cameras with `picture` show; None: there is none yet.
         picture_s: how long the server takes to give it.
-        pictures_asked: how often one was asked for.
     """
 
     stores: list[models.Store]
@@ -67,10 +68,11 @@ class World:
     operator: str = ""
     acknowledged: list[str] = field(default_factory=list)
     every_s: float = 0.1
+    events: int = 0
+    clock: datetime | None = None
     moving: bool = False
     picture: bytes | None = None
     picture_s: float = 0.0
-    pictures_asked: int = 0
 
     def acknowledge(self, alert_id: str) -> None:
         """Mark an alert."""
@@ -81,7 +83,8 @@ class World:
 
     def tick(self) -> models.LiveNow:
         """What is told now; where the world moves, everybody in it does."""
-        self.live.at = datetime.now(UTC)
+        self.events += 1
+        self.live.at = self.clock or datetime.now(UTC)
         if self.moving:
             t = self.live.at.timestamp()
             for person in self.live.people:
@@ -324,7 +327,6 @@ def app_of(world: World) -> App:
     @app.get("/v1/cameras/{camera_id}/picture")
     async def picture(camera_id: str, store: str, request: Request) -> Response:
         check(request, world.token, 401)
-        world.pictures_asked += 1
         shown = [(c.store_id, c.camera_id) for c in world.live.cameras if c.picture]
         if (store, camera_id) not in shown:
             raise HTTPException(404, f"no camera {camera_id!r} with `blurred_picture: true` in its config is running")

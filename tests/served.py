@@ -6,9 +6,10 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import requests
 
@@ -48,10 +49,19 @@ def running(raw: dict[str, Any]) -> Iterator[threading.Event]:
     assert not run.is_alive()
 
 
-def replicas() -> list[int]:
-    """Processes that host the API."""
-    titles = {int(p.parent.name): p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()}
-    return [pid for pid, title in titles.items() if title.startswith(b"ray::ServeReplica:risa-")]
+def titles() -> dict[int, bytes]:
+    """The command line of every process."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            found[int(path.parent.name)] = path.read_bytes()
+    return found
+
+
+def replicas(server: str) -> list[int]:
+    """Processes that host the API at an address."""
+    name = f"ray::ServeReplica:risa-{urlparse(server).port}:".encode()
+    return [pid for pid, title in titles().items() if title.startswith(name)]
 
 
 class Events:

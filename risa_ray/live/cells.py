@@ -145,12 +145,16 @@ def suppress(cells: list[Cell], k: int) -> None:
 def _too_few(groups: list[frozenset[int]], k: int) -> list[bool]:
     """Which of a camera's group and its zones' groups to hide: those below k, and those that would give such away.
 
-    The camera's total minus its shown zones must not leave 1 to k - 1 people.
+    The camera's total minus its shown zones must not leave 1 to k - 1 people, nor a zone minus one that lies within it:
+    as polygons may, which tells everybody how these two hang together.
     """
     everyone, zones = groups[0], groups[1:]
     hidden = [0 < len(group) < k for group in groups]
     for number, zone in enumerate(zones, start=1):
         hidden[number] = hidden[number] or 0 < len(everyone - zone) < k
+    large = [group for group, few in zip(zones, hidden[1:], strict=True) if group and not few]
+    for number, zone in enumerate(zones, start=1):
+        hidden[number] = hidden[number] or any(zone < other and len(other) - len(zone) < k for other in large)
     shown = sorted((n for n in range(1, len(groups)) if groups[n] and not hidden[n]), key=lambda n: len(groups[n]))
     while shown and 0 < len(everyone.difference(*(groups[n] for n in shown))) < k:
         hidden[shown.pop(0)] = True

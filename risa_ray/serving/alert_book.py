@@ -69,22 +69,20 @@ class AlertBook:
                 found[alert_id] = found[alert_id].model_copy(update=update)
         return sorted(found.values(), key=lambda alert: (alert.fired_at, alert.alert_id), reverse=True)
 
-    async def acknowledge(self, alert_id: str, by: str, data: str | None = None) -> Acknowledged:
-        """Somebody has seen to an alert; a second time changes nothing.
-
-        Args:
-            data: the dataset of a running job that told of it; None: that of the tables.
+    async def acknowledge(self, alert_id: str, by: str) -> Acknowledged:
+        """Somebody has seen to an alert of the tables; a second time changes nothing.
 
         Raises:
             InputError: there is no such alert in the dataset.
             StoreError: it cannot be noted now.
         """
-        data = data or self._tables.data
-        if data is None:
+        if self._tables.data is None:
             raise InputError("no dataset is served")
-        done = await asyncio.to_thread(acknowledge, data, alert_id, by, datetime.now(UTC))
+        return await asyncio.to_thread(acknowledge, self._tables.data, alert_id, by, datetime.now(UTC))
+
+    def note(self, alert_id: str, done: Acknowledged) -> None:
+        """Pages see at once who sees to an alert, before the tables are read again."""
         self._acknowledged[alert_id] = done
-        return done
 
     def _refresh(self) -> None:
         """Have the tables read beside."""

@@ -12,7 +12,7 @@ from rich.console import Console
 from risa_ray.serving.app import Settings
 
 _LOOK_S = 1.0
-_GONE_LOOKS = 5
+_GONE_LOOKS = 20
 """So many times in a row without an answer, and the cluster is gone."""
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from dataclasses import replace
 from typing import Any
 
 import ray
 from pydantic import SecretStr
 from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 
 from risa_ray.config_serve import ServeConfig
 from risa_ray.errors import InputError
@@ -20,6 +23,7 @@ from risa_ray.serving.server import Server, listen
 from risa_ray.serving.tokens import open_book
 
 _ANSWER_S = 10.0
+_START_S = 60.0
 _QUIET: dict[str, Any] = {
     # Serve's own HTTP proxies are of no use here; those that other applications of the cluster use stay.
     "proxy_location": "Disabled",
@@ -61,31 +65,23 @@ class Api:
         await self._server.stop()
 
 
-def check(config: ServeConfig) -> None:
-    """Refuse what can be refused before Ray is started.
-
-    Raises:
-        InputError: the port is taken, tokens are missing, or the certificate cannot be used.
-    """
-    listen(config.host, config.port).close()
-    protocol.check_tls(config.tls)
-    open_book(config)
-
-
 def deploy(settings: Settings) -> None:
     """Start the application, in place of the one that was on its port before. Ray must be connected.
 
     Raises:
-        InputError: as `check`, or there is no such model, or it does not start.
+        InputError: the port is taken, tokens are missing, the certificate cannot be used, there is no such model, or
+            it does not start. What was there before goes on where it is refused for its tokens or certificate.
     """
     config, name = settings.serve, _name(settings.serve)
     variable = config.tokens_env
     if variable is not None and variable in os.environ:
         settings = replace(settings, secrets={variable: SecretStr(os.environ[variable])})
     serve.start(**_QUIET)
+    protocol.check_tls(config.tls)
+    open_book(config)
     if name in serve.status().applications:
         serve.delete(name)
-    check(config)
+    listen(config.host, config.port).close()
     api: Any = Api
     # Files of a local data path, tokens and certificates are on this node.
     here = {"num_cpus": 0, "resources": {f"node:{ray.util.get_node_ip_address()}": 0.001}}
@@ -105,9 +101,15 @@ def ensure(settings: Settings) -> None:
     """
     serve.start(**_QUIET)
     name = _name(settings.serve)
-    if not running(settings.serve):
+    if not _comes(settings.serve):
         deploy(settings)
-    elif serve.get_app_handle(name).made_of.remote().result(timeout_s=_ANSWER_S) != _made_of(settings):
+        return
+    try:
+        made_of = serve.get_app_handle(name).made_of.remote().result(timeout_s=_ANSWER_S)
+    except (RayError, RayServeException, TimeoutError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"serve: the live page on port {settings.serve.port} does not answer ({reason[-1]})") from None
+    if made_of != _made_of(settings):
         raise InputError(
             f"serve: port {settings.serve.port} of this cluster has a live page with other settings or other data; "
             "choose another serve.port, or start `risa serve` anew"
@@ -118,6 +120,18 @@ def running(config: ServeConfig) -> bool:
     """Whether the application is there and well."""
     application = serve.status().applications.get(_name(config))
     return application is not None and application.status == "RUNNING"
+
+
+def _comes(config: ServeConfig) -> bool:
+    """Whether the application is there; one that another job starts, or Serve starts anew, is waited for."""
+    deadline = time.monotonic() + _START_S
+    while (found := serve.status().applications.get(_name(config))) is not None and found.status != "DEPLOY_FAILED":
+        if found.status == "RUNNING":
+            return True
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    return False
 
 
 def withdraw(config: ServeConfig) -> None:

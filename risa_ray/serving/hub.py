@@ -8,15 +8,16 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 
 from risa_ray.config import ChainConfig
 from risa_ray.frames import from_unix
-from risa_ray.live.figures import Figures
 from risa_ray.serving import models
+from risa_ray.store.alert_events import Acknowledged
+from risa_ray.store.errors import StoreError
 from risa_ray.streaming import board
 from risa_ray.streaming.pictures import Picture
 
@@ -28,12 +29,15 @@ TICK_S = 0.5
 """Open pages get figures this often."""
 HOUR_EVERY_S = 30.0
 """How often they get the last hour from the tables."""
+HOUR_KEPT = timedelta(minutes=5)
+"""An hour that was read for pages that have gone is not shown later."""
 LOOK_S = 2.0
 """How often jobs that came or went are looked for."""
 OLD_S = 10.0
 """A camera that the driver has not told of for longer is said to be as it was."""
 FORGET_S = 3.0
 """What a job that is silent for longer has said of people is not shown any more."""
+ACKNOWLEDGE_S = 10.0
 PATIENCE_S = 1.0
 """A job that has not answered for so long is shown with its last answer, and how old that is."""
 
@@ -151,10 +155,22 @@ class Hub:
                 found[store.id] = told
         return list(found.values())
 
-    async def data_of(self, alert_id: str) -> str | None:
-        """The dataset of the running job that an alert is of; None: no job tells of it."""
-        lives = [job.live for job in await self.jobs() if job.live]
-        return next((live.data for live in lives if any(a.alert_id == alert_id for a in live.alerts)), None)
+    async def acknowledge(self, alert_id: str, by: str) -> Acknowledged | None:
+        """Have the job that an alert is of note that somebody sees to it; None: no job tells of it.
+
+        Raises:
+            InputError: it is not stored yet.
+            StoreError: it cannot be noted now.
+        """
+        for job in await self.jobs():
+            if job.live is not None and any(alert.alert_id == alert_id for alert in job.live.alerts):
+                try:
+                    async with asyncio.timeout(ACKNOWLEDGE_S):
+                        done: Acknowledged = await job.actor.acknowledge.remote(alert_id, by)
+                        return done
+                except (RayActorError, TimeoutError):
+                    raise StoreError("the job does not answer") from None
+        return None
 
     async def shows_picture(self, camera_id: str, store_id: str | None = None) -> bool:
         """Whether a running job has such a camera, whose config allows a picture with blurred faces."""
@@ -208,15 +224,16 @@ class Hub:
             ticked, self._ticked = self._ticked, asyncio.Event()
             ticked.set()
             await asyncio.sleep(max(0.05, TICK_S - (time.monotonic() - began)))
-        # Whoever looks next must not begin with an old hour.
-        self._hour_frame, self._hour_at, self._reading = b"", float("-inf"), None
+        # Whoever looks next must not begin with an old hour. A reading that is under way is not begun twice.
+        self._hour_frame, self._hour_at = b"", float("-inf")
 
     async def _see_hour(self) -> None:
         """Have the last hour read beside the ticks, which do not wait for the tables."""
         if self._reading is not None and self._reading.done():
             reading, self._reading = self._reading, None
             hour = reading.result()
-            self._hour_frame = _event("hour", hour) if hour is not None else b""
+            fresh = hour is not None and datetime.now(UTC) - hour.at < HOUR_KEPT
+            self._hour_frame = _event("hour", hour) if hour is not None and fresh else b""
         if self._reading is None and time.monotonic() - self._hour_at > HOUR_EVERY_S:
             self._hour_at = time.monotonic()
             self._reading = asyncio.ensure_future(self._hour())
@@ -264,12 +281,25 @@ def _cameras(job: _Job) -> list[models.CameraNow]:
     told_s = live.readers_age_s + late_s
     found = []
     for camera_id, reader in live.readers.items():
-        camera = _camera(camera_id, reader, figures.get(camera_id))
-        if camera.age_s is not None:
-            camera.age_s += late_s
-        camera.aspect, camera.picture = live.aspects.get(camera_id), camera_id in shown
+        seen, note = figures.get(camera_id), reader.note
         if told_s > OLD_S:
-            camera.note = f"as it was {told_s:.0f} s ago{': ' + camera.note if camera.note else ''}"
+            note = f"as it was {told_s:.0f} s ago{': ' + note if note else ''}"
+        camera = models.CameraNow(
+            store_id=reader.store_id,
+            camera_id=camera_id,
+            state=reader.state,
+            note=note,
+            connections=reader.connections,
+            stalls=reader.stalls,
+            decode_errors=reader.decode_errors,
+            fps=seen.fps_analysed if seen else 0.0,
+            delay_p50_s=seen.delay_p50_s if seen else None,
+            delay_p95_s=seen.delay_p95_s if seen else None,
+            age_s=seen.age_s + late_s if seen and seen.age_s is not None else None,
+            dropped=dict(seen.dropped) if seen else {},
+            aspect=live.aspects.get(camera_id),
+            picture=camera_id in shown,
+        )
         found.append(camera)
     return found
 
@@ -281,23 +311,6 @@ def _alerts(live: board.Live) -> list[models.AlertNow]:
         )
         for alert, deliveries in live.alerts.items()
     ]
-
-
-def _camera(camera_id: str, reader: Any, figures: Figures | None) -> models.CameraNow:
-    return models.CameraNow(
-        store_id=reader.store_id,
-        camera_id=camera_id,
-        state=reader.state,
-        note=reader.note,
-        connections=reader.connections,
-        stalls=reader.stalls,
-        decode_errors=reader.decode_errors,
-        fps=figures.fps_analysed if figures else 0.0,
-        delay_p50_s=figures.delay_p50_s if figures else None,
-        delay_p95_s=figures.delay_p95_s if figures else None,
-        age_s=figures.age_s if figures else None,
-        dropped=dict(figures.dropped) if figures else {},
-    )
 
 
 def _store(store: Any) -> models.Store:

@@ -22,6 +22,7 @@ SETTLED = timedelta(minutes=3)
 RENEWED = timedelta(minutes=5)
 """So long it is kept: what came later, as from a store that hung, shows by then."""
 QUEUES_EVERY = timedelta(minutes=2)
+QUEUES_KEPT = timedelta(minutes=6)
 STORES_AT_A_TIME = 16
 BACK = timedelta(hours=2, minutes=10)
 """How far back waits are looked for: the local hour before this one, and stays that began before that."""
@@ -47,7 +48,8 @@ class _Block(NamedTuple):
     read_at: datetime
 
     def is_due(self, start: datetime, now: datetime) -> bool:
-        return self.read_at < start + BLOCK + SETTLED or now - self.read_at > RENEWED
+        # A clock that was set back must not keep it for good.
+        return self.read_at < start + BLOCK + SETTLED or not timedelta() <= now - self.read_at <= RENEWED
 
 
 class LastHour:
@@ -75,17 +77,15 @@ class LastHour:
 
     async def see_queues(self, now: datetime) -> None:
         """Read the waits, if it is time; raises what `ask` does."""
-        if self._queued_at is not None and now - self._queued_at < QUEUES_EVERY:
+        if self._queued_at is not None and timedelta() <= now - self._queued_at < QUEUES_EVERY:
             return
-        # Old waits are not shown for new ones, should the tables not answer.
-        self._queued_at, self._queues = now, []
         stores = await self._ask(lambda tables: stored.stores_with_queues(tables, now), Recent(now))
         found: list[models.QueueHour] = []
         for first in range(0, len(stores), STORES_AT_A_TIME):
             some = tuple(stores[first : first + STORES_AT_A_TIME])
             recent = Recent(now - BACK, None, stored.WAITED_IN, some)
             found += await self._ask(lambda tables: stored.queues(tables, now), recent)
-        self._queues = found
+        self._queues, self._queued_at = found, now
 
     def told(self, now: datetime) -> models.HourNow:
         """The last 60 whole minutes of what was read."""
@@ -97,7 +97,9 @@ class LastHour:
         for place in places:
             parts = [self._blocks[s].places.get(place) if s in self._blocks else None for s in starts]
             moods.append(_mood(place, [part or _NOTHING for part in parts], skipped))
-        return models.HourNow(at=now, since=since, moods=moods, queues=self._queues)
+        # Old waits are not shown for new ones, should the tables not answer.
+        known = self._queued_at is not None and now - self._queued_at < QUEUES_KEPT
+        return models.HourNow(at=now, since=since, moods=moods, queues=self._queues if known else [])
 
 
 _NOTHING = stored.Minutes.nothing(BLOCK // timedelta(minutes=1))

@@ -43,14 +43,19 @@ async def alerts(
 @router.post("/{alert_id}/acknowledge", responses=responses(404))
 async def acknowledge(request: Request, alert_id: AlertId) -> models.Acknowledgement:
     """Tell that somebody sees to it. A second time changes nothing, and says who was first."""
-    state = request.app.state
-    data = await state.hub.data_of(alert_id)
+    state, by = request.app.state, request.state.identity.name
+    again = {"Retry-After": "2"}
     try:
-        done = await state.alerts.acknowledge(alert_id, request.state.identity.name, data)
+        done = await state.hub.acknowledge(alert_id, by)
     except InputError:
-        if data is not None:
-            raise HTTPException(503, "the alert is not stored yet; try again", {"Retry-After": "2"}) from None
+        raise HTTPException(503, "the alert is not stored yet; try again", again) from None
+    except StoreError as error:
+        raise HTTPException(503, f"it cannot be noted now: {error}; try again", again) from None
+    try:
+        done = done or await state.alerts.acknowledge(alert_id, by)
+    except InputError:
         raise HTTPException(404, f"there is no alert {alert_id}; /v1/alerts has those that fired") from None
     except StoreError as error:
-        raise HTTPException(503, f"it cannot be noted now: {error}; try again", {"Retry-After": "2"}) from None
+        raise HTTPException(503, f"it cannot be noted now: {error}; try again", again) from None
+    state.alerts.note(alert_id, done)
     return models.Acknowledgement(alert_id=alert_id, acknowledged_at=done.at, acknowledged_by=done.by)

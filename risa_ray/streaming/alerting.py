@@ -20,6 +20,8 @@ log = logging.getLogger("risa.committer")
 KEPT = 1000
 """So many of the latest alerts can be asked for."""
 _AGAIN_S = 10.0
+_PATIENCE_S = 5.0
+"""Rules wait for the store to tell of alerts before this process, but not for a store that is away."""
 
 
 class Alerting:
@@ -45,7 +47,11 @@ class Alerting:
         self._events = AlertEvents(config.data)
         self._resuming = self.resumed = False
         self._untaken: deque[Alert] = deque()
-        self._remembered: list[Alert] = []
+        self._before: list[Alert] = []
+        self._reminded = False
+        self._began = time.monotonic()
+        self._informed = threading.Event()
+        threading.Thread(target=self._remember, args=(config,), name="cool-downs", daemon=True).start()
 
     def reconfigure(self, config: ChainConfig, secrets: Secrets) -> None:
         """Follow the config in force: what stays the same goes on as it was.
@@ -54,6 +60,7 @@ class Alerting:
         an old one, in which a channel is missing.
         """
         self._rules.reconfigure(config)
+        self._rules.remember(self._before)
         self._outbox.reconfigure(config, secrets)
         if not self._resuming:
             self._resuming = True
@@ -61,9 +68,12 @@ class Alerting:
 
     def evaluate(self, rolling: Rolling) -> bool:
         """Fire the rules; whether one did. A fault in them is told, and must not keep rows from the store."""
-        remembered, self._remembered = self._remembered, []
-        self._rules.remember(remembered)
+        if not self._informed.is_set() and time.monotonic() - self._began < _PATIENCE_S:
+            return False  # what a process before this one fired must not fire anew
         try:
+            if self._informed.is_set() and not self._reminded:
+                self._rules.remember(self._before)
+                self._reminded = True
             fired = self._rules.evaluate(rolling, time.time())
         except Exception as error:
             trouble = f"alert rules failed: {type(error).__name__}: {error}"
@@ -99,13 +109,23 @@ class Alerting:
         """Try once more what is not delivered, and end; the next run goes on with the rest."""
         self._outbox.close(timeout_s)
 
-    def _resume(self, config: ChainConfig) -> None:
-        """Take up what a process before this one did not deliver, and what it fired: cool-downs go on."""
+    def _remember(self, config: ChainConfig) -> None:
+        """Take up what a process before this one fired: cool-downs go on."""
         longest_s = max((rule.cooldown_s for rule in config.alerts), default=0)
+        while not self._informed.is_set():
+            try:
+                if longest_s:
+                    self._before = fired_since(config.data, datetime.now(UTC) - timedelta(seconds=longest_s))
+                self._informed.set()
+            except Exception as error:
+                log.warning("alerts that fired before cannot be read: %s; trying again", error)
+                time.sleep(_AGAIN_S)
+
+    def _resume(self, config: ChainConfig) -> None:
+        """Take up what a process before this one did not deliver."""
         while True:
             now = datetime.now(UTC)
             try:
-                self._remembered = fired_since(config.data, now - timedelta(seconds=longest_s)) if longest_s else []
                 self._outbox.resume(pending_from_store(config, now))
                 self.resumed = True
                 return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from risa_ray.config import CameraConfig
 from risa_ray.frames import Chunk, Frame, Outcome, Run, dropped
+from risa_ray.streaming.faults import Faults
 from risa_ray.streaming.journal import Journal, Key
 from risa_ray.streaming.pictures import Picture, Pictures
 from risa_ray.streaming.process import ProcessUse, process_use
@@ -33,8 +33,6 @@ _LOAD_S = 120.0
 """How long models may load before that counts as time of the batch that needs them."""
 _ATTEMPTS = 2
 """How often a frame may fail alone before it counts as poison."""
-_COUNT_EVERY_S = 60.0
-"""How often a fault that goes on is told again, with a count."""
 
 
 class StateLostError(Exception):
@@ -71,25 +69,6 @@ class _Request:
     def keys(self, run: Run) -> list[Key]:
         """What the journal calls the frames of `run`."""
         return [(self.session_id, item.frame_seq) for item in run if isinstance(item, Frame)]
-
-
-class _Faults:
-    """Tells each kind of fault once, and then at most once a minute how many more there were."""
-
-    def __init__(self) -> None:
-        self._told: dict[tuple[str, ...], tuple[float, int]] = {}  # when it was told last, and how many since
-
-    def tell(self, place: tuple[str, ...], error: Exception | None, text: str, level: int = logging.WARNING) -> None:
-        """Log `text`, with the error, unless one of its kind at this place was told a moment ago."""
-        kind = (*place, type(error).__name__)
-        now = time.monotonic()
-        told_at, more = self._told.get(kind, (-math.inf, 0))
-        if now - told_at < _COUNT_EVERY_S:
-            self._told[kind] = told_at, more + 1
-            return
-        self._told[kind] = now, 0
-        cause = f" ({type(error).__name__}: {error})" if error else ""
-        log.log(level, "%s%s%s", text, cause, f"; {more} more since it was told last" if more else "")
 
 
 class AnalyzerActor:
@@ -133,7 +112,7 @@ class AnalyzerActor:
         self._states: dict[str, tuple[str, int, CameraState]] = {}  # camera -> session, next frame_seq, state
         self._journal = Journal(name)
         self._pictures = Pictures(self._analyzer.picture)
-        self._faults = _Faults()
+        self._faults = Faults(log)
         self._hasty_until = 0.0
         self._window_s = window_s
         self._waiting: list[_Request] = []
@@ -189,6 +168,7 @@ class AnalyzerActor:
     async def status(self) -> AnalyzerStatus:
         import ray
 
+        self._pictures.forget()
         if self._waiting:
             self._see_to_worker()
         context = ray.get_runtime_context()

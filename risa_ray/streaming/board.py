@@ -26,7 +26,6 @@ class Live:
     """A run now.
 
     Attributes:
-        data: path or URL of its dataset.
         started_at: Unix seconds at which its committer's process began.
         revision: rises whenever the config changes, see `CommitterActor.describe`.
         aspects: camera_id -> width / height of its picture.
@@ -38,7 +37,6 @@ class Live:
 
     run_id: str
     chain: str
-    data: str
     started_at: float
     revision: int
     figures: tuple[Figures, ...]

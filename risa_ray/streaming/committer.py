@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import ray
@@ -19,6 +20,7 @@ from risa_ray.frames import Chunk
 from risa_ray.live.channels import Secrets
 from risa_ray.live.figures import Figures
 from risa_ray.live.rules import Alert
+from risa_ray.store.alert_events import Acknowledged, acknowledge
 from risa_ray.store.errors import StoreError
 from risa_ray.store.writer import SessionInfo, Writer
 from risa_ray.streaming.board import Live
@@ -85,6 +87,27 @@ def _writer(data: str, run_id: str, run_began: float | None) -> Writer:
             time.sleep(1)
 
 
+class _Lock:
+    """A lock that tells how long it has been held: whoever has it is waiting for the store."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since: float | None = None
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._since = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._since = None
+        self._lock.release()
+
+    @property
+    def held_s(self) -> float:
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
+
 class CommitterActor:
     """Takes chunks in any order of cameras, commits them every `flush_s`, and keeps the rolling figures.
 
@@ -105,10 +128,9 @@ class CommitterActor:
         self._scene = Scene(config, run_id, secrets or {})
         self._commits = 0
         self._commit_s = 0.0
-        self._committing_since: float | None = None
-        self._ended = False
         self._trouble = self._events_trouble = ""
-        self._lock = threading.Lock()
+        self._lock = _Lock()
+        self._fired = threading.Event()
         self._flush_s = config.pipeline.flush_s
         self._data, self._retention = config.data, config.retention
         threading.Thread(target=self._flush_forever, name="flush", daemon=True).start()
@@ -167,15 +189,15 @@ class CommitterActor:
         with self._lock:
             self._writer.heartbeat(camera_states)
 
+    @ray.method(concurrency_group="live")
     def reconfigure(self, config: ChainConfig, secrets: Secrets | None = None) -> None:
         """Follow the config in force; figures and alert rules keep what they hold of what stays.
 
         To be sent to every new process, too: only then it closes days and purges.
         """
+        # Without the store's lock: also while it hangs, a config may forbid what was allowed.
         self._scene.reconfigure(config, secrets or {})
-        with self._lock:
-            self._flush_s = config.pipeline.flush_s
-            self._retention = config.retention
+        self._flush_s, self._retention = config.pipeline.flush_s, config.retention
         self._informed.set()
 
     def acknowledged(self, session_id: str) -> int:
@@ -199,8 +221,7 @@ class CommitterActor:
         """
         with self._lock:
             if last:
-                self._ended = True
-                self._scene.evaluate()
+                self._scene.evaluate(last=True)
                 self._scene.alerting.close(_LAST_TRIES_S)
             self._commit(last)
             if self._writer.alert_trouble:
@@ -209,8 +230,7 @@ class CommitterActor:
     @ray.method(concurrency_group="live")
     def live(self) -> Live:
         """The run now, for the live page and the API; answers whatever the store does."""
-        since = self._committing_since
-        hangs_s = 0.0 if since is None else time.monotonic() - since
+        hangs_s = self._lock.held_s
         return self._scene.live(
             f"the store has not answered for {hangs_s:.0f} s" if hangs_s > _HANGS_S else self._trouble
         )
@@ -224,6 +244,10 @@ class CommitterActor:
     def analyzer_of(self, camera_id: str) -> Any:
         """The handle of the analyzer to ask for a camera's picture; None: its config allows none, or nobody has it."""
         return self._scene.analyzer_of(camera_id)
+
+    def acknowledge(self, alert_id: str, by: str) -> Acknowledged:
+        """Note that somebody sees to an alert of this run, see `alert_events.acknowledge`."""
+        return acknowledge(self._data, alert_id, by, datetime.now(UTC))
 
     def status(
         self, seen_alerts: int, readers: Mapping[str, ReaderStatus], analyzers: Mapping[str, Any] | None = None
@@ -253,14 +277,10 @@ class CommitterActor:
             )
 
     def _commit(self, last: bool = False) -> None:
-        if not self._ended:
-            self._scene.evaluate()  # what the last frames made true, too
-        self._committing_since = began = time.monotonic()
-        try:
-            self._take_alerts()
-            self._writer.flush(last)
-        finally:
-            self._committing_since = None
+        self._scene.evaluate()  # what the last frames made true, too
+        began = time.monotonic()
+        self._take_alerts()
+        self._writer.flush(last)
         self._commit_s += time.monotonic() - began
         self._commits += 1
 
@@ -293,22 +313,32 @@ class CommitterActor:
 
     def _evaluate_forever(self) -> None:
         """An alert is to reach somebody within a second, which is no time to wait for the next commit."""
-        while not self._ended:
+        while True:
             time.sleep(_EVALUATE_S)
-            # While a commit is under way, or hangs, the next one stores what fired.
-            if self._scene.evaluate() and self._lock.acquire(blocking=False):
-                try:
-                    self._take_alerts()
-                    self._writer.flush_alerts()
-                except Exception:
-                    log.exception("alerts could not be stored; the next commit tries again")
-                finally:
-                    self._lock.release()
+            try:
+                if self._scene.evaluate():
+                    self._fired.set()  # another thread stores it: the store may hang
+            except Exception:
+                log.exception("alert rules could not be looked at; trying again")
 
     def _flush_forever(self) -> None:
+        due = time.monotonic() + self._flush_s
         while True:
-            time.sleep(self._flush_s)
-            self._flush_now()
+            if self._fired.wait(max(0.0, due - time.monotonic())):
+                self._fired.clear()
+                self._store_alerts()
+            if time.monotonic() >= due:
+                self._flush_now()
+                due = time.monotonic() + self._flush_s
+
+    def _store_alerts(self) -> None:
+        """Commit what fired at once: the next commit of all else may be seconds away."""
+        try:
+            with self._lock:
+                self._take_alerts()
+                self._writer.flush_alerts()
+        except Exception:
+            log.exception("alerts could not be stored; the next commit tries again")
 
     def _flush_now(self) -> None:
         """Commit what waits; what cannot be stored now is told, and tried again."""

@@ -21,6 +21,8 @@ WANTED_S = 5.0
 """Nobody asked for so long: nobody looks, and what was drawn is forgotten."""
 EVERY_S = 1.0
 """At most one picture of a camera so often."""
+OLD_S = 15.0
+"""What was drawn before is not shown any more: its camera sends nothing, or its analyzer is too busy."""
 _SHARE = 0.1
 """Of the analyzer's time, for the pictures of all its cameras."""
 
@@ -36,6 +38,7 @@ class Picture:
 @dataclass(slots=True)
 class _Wish:
     asked_at: float
+    seen_at: float = float("-inf")
     drawn_at: float = float("-inf")
     picture: Picture | None = None
 
@@ -72,10 +75,13 @@ class Pictures:
         with self._lock:
             self._forget(now)
             wish = self._wishes.get(setup.camera_id)
+            if wish is not None and not setup.blurred_picture:
+                wish.picture = None
         frame = next((item for item in reversed(run) if isinstance(item, Frame)), None)
         if wish is None or frame is None or not setup.blurred_picture:
             return
-        if now < max(self._free_at, wish.drawn_at + EVERY_S):
+        wish.seen_at = now
+        if now < max(self._free_at, wish.drawn_at + EVERY_S) or not self._is_its_turn(wish, now):
             return
         try:
             wish.picture = Picture(self._draw(frame, setup, state), frame.captured_at)
@@ -85,5 +91,18 @@ class Pictures:
         wish.drawn_at = time.monotonic()
         self._free_at = wish.drawn_at + (wish.drawn_at - now) * (1 / _SHARE - 1)
 
+    def forget(self) -> None:
+        """Let go of what nobody looks at any more."""
+        with self._lock:
+            self._forget(time.monotonic())
+
+    def _is_its_turn(self, wish: _Wish, now: float) -> bool:
+        """Whether no other camera that sends frames has waited for longer."""
+        others = [other for other in self._wishes.values() if now - other.seen_at < EVERY_S]
+        return all(wish.drawn_at <= other.drawn_at for other in others)
+
     def _forget(self, now: float) -> None:
+        for wish in self._wishes.values():
+            if now - wish.drawn_at > OLD_S:
+                wish.picture = None
         self._wishes = {name: wish for name, wish in self._wishes.items() if now - wish.asked_at < WANTED_S}

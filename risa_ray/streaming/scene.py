@@ -43,6 +43,7 @@ class Scene:
         self._analyzers: Mapping[str, Any] = {}
         self._outcomes: dict[str, Counter[str]] = {}
         self._faces = 0
+        self._ended = False
         self._lock = threading.Lock()
 
     def reconfigure(self, config: ChainConfig, secrets: Secrets) -> None:
@@ -69,10 +70,16 @@ class Scene:
         with self._lock:
             self._count(camera_id, outcomes)
 
-    def evaluate(self) -> bool:
-        """Fire the alert rules; whether one did."""
+    def evaluate(self, last: bool = False) -> bool:
+        """Fire the alert rules; whether one did.
+
+        Args:
+            last: none may fire after this.
+        """
         with self._lock:
-            return self.alerting.evaluate(self._rolling)
+            fired = not self._ended and self.alerting.evaluate(self._rolling)
+            self._ended = self._ended or last
+            return fired
 
     def told(self, readers: Mapping[str, ReaderStatus], analyzers: Mapping[str, Any]) -> None:
         """Note how the driver knows each camera to be, and which analyzers can show a picture of one."""
@@ -106,7 +113,6 @@ class Scene:
                 run_id=self._run_id,
                 started_at=self._began,
                 chain=self._config.chain,
-                data=self._config.data,
                 revision=self._revision,
                 figures=tuple(self._rolling.figures(now)),
                 people=tuple(p for p in self._presence.people(now) if p.camera_id not in ended),

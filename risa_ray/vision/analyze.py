@@ -201,7 +201,7 @@ class Analyzer:
         """
         known = expected(state.tracker, frame.pts, setup.tracker)
         return veiled(
-            setup.zones.mask(frame.image), known, lambda image: self._detectors.detect([_VEIL], [image])[0].boxes
+            frame.image, known, lambda image: self._detectors.detect([_VEIL], [image])[0].boxes, setup.zones.hide
         )
 
     def _search(self, waiting: list[tuple[CameraSetup, _Step]]) -> None:

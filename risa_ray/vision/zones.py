@@ -26,6 +26,7 @@ class Zones:
         self._shown = [(z.id, _vertices(z.polygon)) for z in zones if not z.hidden]
         self._staff = [_vertices(z.polygon) for z in zones if z.kind == "staff"]
         self._masks = [z.polygon for z in zones if z.kind == "mask"]
+        self._hidden = [z.polygon for z in zones if z.hidden]
         self._kept: npt.NDArray[np.uint8] | None = None
 
     def zone_ids(self, boxes: npt.NDArray[np.float32], width: int, height: int) -> list[tuple[str, ...]]:
@@ -59,6 +60,13 @@ class Zones:
         masked: Image = np.asarray(cv2.bitwise_and(image, image, mask=self._kept), np.uint8)
         masked.setflags(write=False)
         return masked
+
+    def hide(self, image: Image) -> Image:
+        """A new picture (H, W, 3) with masks and staff zones, and a pixel around them, black: one that people see."""
+        if not self._hidden:
+            return image.copy()
+        kept = _outside(self._hidden, image.shape[1], image.shape[0])
+        return np.asarray(cv2.bitwise_and(image, image, mask=kept), np.uint8)
 
 
 def contains(vertices: npt.NDArray[np.float64], points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

@@ -88,6 +88,7 @@ def api(models: tuple[AnalyzeConfig, Any], tiny_model: Path, tmp_path_factory: p
         (alert, *_) = eventually(lambda: asking.get(f"{url}/v1/alerts").json())
         eventually(lambda: asking.post(f"{url}/v1/alerts/{alert['alert_id']}/acknowledge").ok)  # it is stored
         eventually(lambda: asking.get(f"{url}/v1/tracks").json())
+        eventually(lambda: asking.get(f"{url}/v1/cameras/door/picture").ok)
         known = {
             "/v1/alerts/{alert_id}/acknowledge": {"alert_id": alert["alert_id"]},
             "/v1/cameras/{camera_id}/picture": {"camera_id": "door", "store": "007"},

@@ -71,7 +71,7 @@ def test_waits_say_which_hour_they_are_of(show: Open) -> None:
     def tell(minutes: float, **queue: Any) -> None:
         assert told.hour is not None
         hour = told.hour.model_copy(deep=True)
-        hour.at = began + timedelta(minutes=minutes)
+        told.clock = hour.at = began + timedelta(minutes=minutes)
         hour.queues[0] = hour.queues[0].model_copy(update={"hour_local": began} | queue)
         told.hour = hour
 
@@ -244,7 +244,8 @@ def test_the_chart_shows_the_hour(show: Open) -> None:
         mood.tracks[minute], mood.net_sentiment[minute] = 20, net
     mood.hidden = {"suppressed": [30], "low_coverage": [59]}
     start = datetime(2026, 7, 1, 11, 0, tzinfo=UTC)
-    told.hour = models.HourNow(at=start + timedelta(hours=1, seconds=20), since=start, moods=[mood], queues=[])
+    told.clock = start + timedelta(hours=1, seconds=20)
+    told.hour = models.HourNow(at=told.clock, since=start, moods=[mood], queues=[])
     with serving(told) as url:
         page = show(url)
         page.wait("document.querySelector('.chart.large .line').getAttribute('d')")
@@ -257,3 +258,59 @@ def test_the_chart_shows_the_hour(show: Open) -> None:
         assert page.text(".chart.large .times").split() == ["13:00", "13:30", "14:00"]  # Berlin
         assert page.text(".camera .facts .chart .hidden") == said
         assert page.text('[data-zone="entrance"] .chart .hidden') == "no figures in the last hour"
+
+
+LINES = """[...document.querySelectorAll('.chart .line')].filter((n) => n.checkVisibility() && n.getAttribute('d'))"""
+"""The charts in which there is a line."""
+
+
+@pytest.mark.parametrize("fragment", ["", "store/007", "store/007/camera/007-cam3"])
+def test_an_hour_is_let_go_once_the_tables_tell_none_any_more(show: Open, fragment: str) -> None:
+    told = world(2)
+    hour = told.hour
+    assert hour is not None
+    told.clock = hour.at = datetime(2026, 7, 1, 12, 5, tzinfo=UTC)
+    hour.since = hour.at - timedelta(hours=1)
+    (queue,) = (q for q in hour.queues if q.store_id == "007")
+    queue.wait_p50_s, queue.hour_local = 240, hour.at.replace(minute=0)
+    needed = "[...document.querySelectorAll('.attention li')].map((n) => n.innerText).join()"
+    headline = "document.querySelector('#headline').textContent"
+    lost = f"{needed}.includes('The tables do not answer') && {headline} === '1 thing needs attention'"
+    with serving(told) as url:
+        page = show(url, fragment)
+        page.wait(f"{needed}.includes('long waits') && {LINES}.length")
+        for minutes in range(1, 7):
+            shown = minutes < 6
+            told.clock = hour.at + timedelta(minutes=minutes)
+            told.live.runs[0].chain = f"after {minutes} min"
+            page.wait(f"document.querySelector('#chain').textContent === 'after {minutes} min'")
+            assert page.evaluate(f"[{needed}.includes('long waits'), {LINES}.length > 0]") == [shown, shown]
+            assert page.evaluate(lost) is not shown
+        why = "nothing heard from the tables since 14:05" if fragment else ""  # Berlin
+        charts = page.evaluate(
+            "[...document.querySelectorAll('.chart')].filter((n) => n.checkVisibility())"
+            ".map((n) => [n.title, n.querySelector('.nothing').textContent, n.className])"
+        )
+        assert charts
+        for title, words, name in charts:
+            assert title.startswith("nothing heard from the tables since ")
+            assert why in title
+            assert words == (title if "large" in name else NONE)
+        if fragment:
+            waited = '[data-zone="queue"] [data-label="Median wait"]'
+            assert page.text(f"{waited} .figure") == NONE
+            assert page.evaluate(f"document.querySelector('{waited} .told').title") == why
+            assert page.text(f"{waited} .kind") == ""
+            assert page.evaluate(f"{needed}.includes('told nothing for 6 min')")
+        told.hour = hour.model_copy(update={"at": told.clock})
+        page.wait(f"{needed}.includes('long waits') && !{needed}.includes('tables') && {LINES}.length")
+
+
+def test_before_the_tables_have_told_the_page_says_so(show: Open) -> None:
+    told = world(1)
+    told.hour = None
+    with serving(told) as url:
+        page = show(url)
+        assert page.text(".chart.large .nothing") == "nothing heard from the tables yet"
+        assert page.text('[data-zone="queue"] [data-label="Last hour"] .nothing') == NONE
+        assert page.evaluate("document.querySelector('#headline').textContent") == "All well"

@@ -72,6 +72,22 @@ def test_figures_of_several_cameras_are_over_all_their_people(show: Open) -> Non
         assert (only_few["status"], only_few["net_sentiment"]) == ("suppressed", None)
 
 
+def test_who_was_away_does_not_blame_the_tables(show: Open) -> None:
+    ask = """(() => { const page = new m.Model(); const nobody = {cameras: [], figures: [], people: []};
+      const at = (minute) => new Date(Date.UTC(2026, 6, 1) + minute * 60000).toISOString();
+      return %s.map(([live, hour]) => { page.setLive({...nobody, at: at(live)});
+        if (hour !== null) page.setHour({at: at(hour), since: at(hour - 60), moods: [], queues: []});
+        return [Boolean(page.hour), page.silentS / 60]; }); })()"""
+    stayed = [[0, 0], [1, None], [2, None], [3, None], [4, None], [5, None], [6, None], [7, 7]]
+    was_away = [[0, 0], [480, None], [481, None], [482, None], [483, None], [484, None], [485, None], [486, None]]
+    with serving(world(1)) as url:
+        page = show(url)
+        heard = module(page, "model", ask % json.dumps(stayed))
+        assert heard == [[True, 0]] * 6 + [[False, 6], [True, 0]]
+        assert module(page, "model", ask % json.dumps(was_away)) == [[True, 0]] + [[False, 0]] * 6 + [[False, 486]]
+        assert module(page, "model", ask % "[[0, null], [1, null], [9, null]]") == [[False, 0]] * 3
+
+
 def test_it_is_small_its_own_and_typed(show: Open) -> None:
     with serving(world(1)) as url:
         page = show(url)

@@ -104,7 +104,7 @@ def test_page_api_and_tables_tell_the_same_and_outlive_the_server(show: Open, se
     (alert,) = eventually(lambda: get(server, "alerts", camera="door"))
     assert alert["text"] in page.text(".attention")
 
-    (replica,) = replicas()
+    (replica,) = replicas(server)
     os.kill(replica, signal.SIGKILL)
     page.wait("document.documentElement.dataset.live !== 'fresh'")
     page.wait("document.documentElement.dataset.live === 'fresh'", 60)

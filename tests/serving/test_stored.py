@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from risa_ray.analytics.dataset import open_dataset, statements
 from risa_ray.analytics.recent import open_recent
@@ -161,7 +162,24 @@ def moods_in(faces: Sequence[Any], zone: str | None) -> Moods:
 def busy(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = str(tmp_path_factory.mktemp("busy") / "data")
     simulate(path, stores=1, days=1, seed=4, start=date(2026, 3, 2), fps=0.5, visits_per_hour=300, outages=False)
+    draw_within(Path(path), "tea", "counter")
     return path
+
+
+def draw_within(data: Path, outer: str, inner: str) -> None:
+    """Give a zone another one that lies in it, with most of its people."""
+    seen, zones = (DeltaTable(str(data / name)) for name in ("observations", "zones"))
+    rows = seen.to_pyarrow_table().to_pylist()
+    for row in rows:
+        if outer in row["zone_ids"] and int(row["track_id"][-1], 16) < 11:
+            row["zone_ids"] = [*row["zone_ids"], inner]
+    described = [row | {"zone_id": inner} for row in zones.to_pyarrow_table().to_pylist() if row["zone_id"] == outer]
+    for table, name, told, mode in (
+        (seen, "observations", rows, "overwrite"),
+        (zones, "zones", described, "append"),
+    ):
+        columns = table.metadata().partition_columns
+        write_deltalake(table, pa.Table.from_pylist(told, TABLES[name]), mode=mode, partition_by=columns)
 
 
 def test_only_what_may_have_changed_is_read_again() -> None:

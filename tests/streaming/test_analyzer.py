@@ -212,7 +212,7 @@ def test_a_fault_that_goes_on_is_counted(
     async def all_of_them() -> None:
         actor = analyzer()
         await analyze(actor, camera, bad[:5], True)
-        monkeypatch.setattr("risa_ray.streaming.analyzer._COUNT_EVERY_S", 0.0)
+        monkeypatch.setattr("risa_ray.streaming.faults._COUNT_EVERY_S", 0.0)
         await analyze(actor, camera, bad[5:], False)
 
     run(all_of_them())

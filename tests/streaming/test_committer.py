@@ -231,32 +231,48 @@ def test_upkeep_that_crashes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert failed[-1].startswith("its process ended with ")
 
 
-def test_the_live_page_hears_and_alerts_go_on_while_the_store_hangs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("what", ["flush", "flush_alerts", "open_session"])
+def test_the_live_page_hears_and_rules_are_looked_at_while_the_store_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     hanging, freed = threading.Event(), threading.Event()
+    looks = 0
 
     def hang(*_: object) -> None:
         hanging.set()
         assert freed.wait(60)
 
+    def look(*arguments: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return evaluate(*arguments)
+
     monkeypatch.setattr("risa_ray.streaming.committer._HANGS_S", 0)
     actor = committer(tmp_path)
-    actor.add(chunk(14))
-    monkeypatch.setattr(actor._writer, "flush", hang)
-    flushing = threading.Thread(target=actor.flush)
-    flushing.start()
+    evaluate = actor._scene.alerting.evaluate
+    monkeypatch.setattr(actor._scene.alerting, "evaluate", look)
+    monkeypatch.setattr(actor._writer, what, hang)
+    actor.add(chunk(14))  # its alert is stored by the actor's own thread
+    other = SessionInfo("007", "cam1", "s2", False, START)
+    waiting = threading.Thread(target=lambda: actor.open_session(other), daemon=True)
+    if what == "open_session":
+        waiting.start()
     try:
         assert hanging.wait(60)
+        before = looks
+        deadline = time.monotonic() + 60
+        while looks < before + 3 or not actor.live().alerts:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         live = actor.live()
         assert [figures.frames_analysed for figures in live.figures] == [15]
         assert live.trouble.startswith("the store has not answered for")
+        actor.reconfigure(config(tmp_path).model_copy(update={"chain": "edited"}))
+        assert actor.live().chain == "edited", "a config may forbid what was allowed"
         actor._scene.add(chunk(29).after(14))
         assert actor.live().figures[0].frames_analysed == 30
     finally:
         freed.set()
-        flushing.join()
-    assert actor.live().trouble == ""
 
 
 def test_cool_downs_go_on_in_the_next_process(tmp_path: Path) -> None:
@@ -265,14 +281,12 @@ def test_cool_downs_go_on_in_the_next_process(tmp_path: Path) -> None:
     settings = parse_config(patient, "test")
     for fired in (1, 0):
         actor = CommitterActor(settings, "run1")
-        actor.reconfigure(settings)
-        deadline = time.monotonic() + 60
-        while not actor._scene.alerting.resumed:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
         session = f"s{fired}"
         actor.open_session(SessionInfo("007", "cam1", session, False, datetime.now(UTC)))
-        actor.add(recent(session))
+        actor.add(recent(session))  # before it is told anything
+        actor.flush()
+        assert actor._scene.alerting._informed.wait(60)
+        actor.reconfigure(settings)
         actor.flush()
         assert len(actor.live().alerts) == fired
 

@@ -84,6 +84,45 @@ def test_pictures_take_a_tenth_of_the_time(clock: Clock) -> None:
     assert len(drawn) == 5
 
 
+def test_cameras_take_turns_however_long_a_drawing_takes(clock: Clock) -> None:
+    drawn = []
+
+    def slowly(frame: Frame, setup: CameraSetup, _: Any) -> bytes:
+        clock.now += 0.25
+        drawn.append(setup.camera_id)
+        return b""
+
+    shown = Pictures(slowly)
+    cameras = [replace(DOOR, camera_id=name) for name in ("a", "b", "c")]
+    for seq in range(300):
+        for camera in cameras:
+            shown.ask(camera.camera_id)
+            shown.see(run(seq), camera, ANY)
+        shown.ask("silent")
+        clock.now += 0.1
+    assert [drawn.count(name) for name in "abc"] == pytest.approx([len(drawn) / 3] * 3, abs=1)
+    assert len(drawn) > 9
+
+
+def test_an_old_picture_is_not_shown(clock: Clock) -> None:
+    shown = Pictures(named)
+    shown.ask("door")
+    shown.see(run(0), DOOR, ANY)
+    for _ in range(14):
+        clock.now += 1
+        assert shown.ask("door") is not None
+    clock.now += 2
+    assert shown.ask("door") is None, "its camera sends nothing"
+
+
+def test_what_a_config_allows_no_more_is_gone(clock: Clock) -> None:
+    shown = Pictures(named)
+    shown.ask("door")
+    shown.see(run(0), DOOR, ANY)
+    shown.see(run(1), replace(DOOR, blurred_picture=False), ANY)
+    assert shown.ask("door") is None
+
+
 def test_what_nobody_looks_at_any_more_is_forgotten(clock: Clock) -> None:
     shown = Pictures(named)
     shown.ask("door")

@@ -37,7 +37,7 @@ export function drops(camera, windowS = 60) {
 
 /** Everything that wants somebody, worst first, then newest: `{id, level, title, detail, todo, store_id, camera_id, alert}`. */
 export function attention(model) {
-  const items = [...runs(model), ...cameras(model), ...queues(model), ...alerts(model)];
+  const items = [...runs(model), ...tables(model), ...cameras(model), ...queues(model), ...alerts(model)];
   return items.sort((a, b) => LEVELS.indexOf(a.level) - LEVELS.indexOf(b.level) || b.at - a.at);
 }
 
@@ -51,6 +51,14 @@ function* runs({ live }) {
       yield { ...about, id: `store/${run.run_id}`, level: "critical", title: `${run.chain}: results cannot be stored`,
         detail: run.trouble, todo: "" };
   }
+}
+
+/** What they tell of waits is missed as well, so that nothing to see to would not mean that all is well. */
+function* tables({ silentS }) {
+  if (silentS)
+    yield { store_id: null, camera_id: null, at: Infinity, id: "tables", level: "warning", title: "The tables do not answer",
+      detail: `They have told nothing for ${whole(Math.floor(silentS / 60) * 60)}: the last hour and its waits are not known.`,
+      todo: "If it stays so, look at the log of the server." };
 }
 
 function* cameras(model) {

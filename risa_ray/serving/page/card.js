@@ -3,7 +3,7 @@
 import { drops, stateOf } from "./attention.js";
 import { chart } from "./chart.js";
 import { attr, css, el, text } from "./dom.js";
-import { count, duration, percent, unknown } from "./format.js";
+import { count, duration, missing, percent, unknown } from "./format.js";
 import { blurredPicture } from "./picture.js";
 import { href } from "./route.js";
 import { scene } from "./scene.js";
@@ -132,7 +132,7 @@ function bodyOf(large) {
       hidden.set(unknown(figures));
       const faces = expressions(figures);
       text(said, faces ? `Apparent expressions: ${faces}` : "");
-      if (model.hour) hour.update(lastHour, store.timezone);
+      hour.update(lastHour, store.timezone, missing(model, store.timezone));
       attr(table.node, "hidden", !zones.length);
       attr(none, "hidden", camera.zones.length > 0);
       table.update(store, camera, model, zones);

@@ -1,7 +1,7 @@
 // Net sentiment over the last hour, as a line from -1 to +1.
 
 import { attr, el, svg, text } from "./dom.js";
-import { clock, count, signed } from "./format.js";
+import { NONE, clock, count, signed } from "./format.js";
 import { few } from "./model.js";
 
 const MINUTES = 60;
@@ -10,7 +10,7 @@ const NOTHING = "no figures in the last hour";
 /**
  * A chart; `large` ones have axes. Minutes without a figure are gaps, those of too few people have a mark below.
  * The viewBox is an hour wide and net sentiment high, so the colours above and below 0 need no clipping.
- * @returns {{node, update(hour, timezone)}} `hour`: as `Model.lastHour` gives it
+ * @returns {{node, update(hour, timezone, lost)}} `hour`: as `Model.lastHour` gives it; `lost`: why there is none, see `missing`
  */
 export function chart({ large = false } = {}) {
   const area = svg("path", { class: "area" });
@@ -22,20 +22,23 @@ export function chart({ large = false } = {}) {
   const times = large ? el("div", { class: "times", "aria-hidden": "true" }, el("span"), el("span"), el("span")) : null;
   const values = large ? el("div", { class: "values", "aria-hidden": "true" }, ...["+1", "0", "−1"].map((t) => el("span", { text: t }))) : null;
   const nothing = el("p", { class: "nothing", "aria-hidden": "true" });
-  const node = el("div", { class: large ? "chart large" : "chart" }, ...(large ? [values, plot, nothing, times, words] : [plot, words]));
-  let drawn = null;
+  const node = el("div", { class: large ? "chart large" : "chart" }, ...(large ? [values, plot, nothing, times, words] : [plot, nothing, words]));
+  let [drawn, why] = [null, ""];
   return {
     node,
-    update(hour, timezone) {
-      if (drawn === hour) return;
-      drawn = hour;
+    update(hour, timezone, lost = "") {
+      if (drawn === hour && why === lost) return;
+      [drawn, why] = [hour, lost];
       const nets = hour?.net_sentiment ?? [];
       const found = runs(nets);
       attr(line, "d", found.map(stroke).join(""));
       attr(area, "d", found.map(fill).join(""));
       attr(marks, "d", hour ? few(hour).map((i) => `M${(i + 0.1).toFixed(1)} 1.94h.8`).join("") : "");
-      text(words, summary(nets.filter((net) => net !== null)));
-      text(nothing, found.length ? "" : NOTHING);
+      text(words, lost || summary(nets.filter((net) => net !== null)));
+      // A small one has room for a sign, and its tip says why; its line at 0 could be taken for a figure.
+      text(nothing, large ? lost || (found.length ? "" : NOTHING) : lost && NONE);
+      attr(node, "title", lost || null);
+      attr(plot, "hidden", Boolean(lost) && !large);
       if (large) [0, 30, 60].forEach((minute, i) => text(times.children[i], hour ? clock(hour.since + minute * 60000, timezone) : ""));
     },
   };

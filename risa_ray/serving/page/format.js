@@ -74,9 +74,15 @@ export function longest(figures, targetS) {
   return marked(whole(seconds), late, `who came first has been here so long; the target is ${whole(targetS)}`);
 }
 
-/** Waits in a queue zone in an hour of the tables; `late` where the median is over the target. */
-export function wait(hour, k) {
-  if (!hour) return { text: NONE, why: "no waits yet", late: false };
+/** Why nothing can be said of the last hour; empty where something can. */
+export function missing({ hour, toldAt }, timezone) {
+  if (hour) return "";
+  return `nothing heard from the tables ${toldAt === null ? "yet" : `since ${clock(toldAt, timezone)}`}`;
+}
+
+/** Waits in a queue zone in an hour of the tables; `late` where the median is over the target. `lost`: see `missing`. */
+export function wait(hour, k, lost) {
+  if (!hour) return { text: NONE, why: lost || "no waits yet", late: false };
   if (hour.wait_p50_s === null) {
     const told = ["suppressed", "low_coverage"].includes(hour.status) ? hidden(hour.status, k) : { text: NONE, why: "no waits that ended" };
     return { ...told, late: false };

@@ -1,6 +1,10 @@
 // What the server said last, so that every part of the page finds its own quickly.
 
 const NOBODY = [];
+// The tables tell every 30 s, and later while they are asked a lot. An hour that is older is the last one no more.
+const HOUR_MS = 300000;
+// Who heard nothing for so long was away.
+const AWAY_MS = 60000;
 
 export const placeKey = (storeId, cameraId, zoneId = null) => `${storeId}/${cameraId}/${zoneId ?? ""}`;
 
@@ -8,7 +12,11 @@ export class Model {
   /** Stores as /v1/stores has them; null until they came. */
   stores = null;
   live = null;
+  /** The last hour as the tables have it; null before they told it, and once it is too old to be that. */
   hour = null;
+  /** When they told it last, in milliseconds; null: never. */
+  toldAt = null;
+  #hearingSince = -Infinity;
   #cameras = new Map();
   #figures = new Map();
   #people = new Map();
@@ -22,6 +30,9 @@ export class Model {
   }
 
   setLive(live) {
+    const now = Date.parse(live.at);
+    if (this.live && now - Date.parse(this.live.at) > AWAY_MS) this.#hearingSince = now;
+    if (this.hour && now - this.toldAt > HOUR_MS) this.#takeHour(null);
     this.live = live;
     this.#cameras = new Map(live.cameras.map((c) => [placeKey(c.store_id, c.camera_id), c]));
     this.#figures = new Map(live.figures.map((f) => [placeKey(f.store_id, f.camera_id, f.zone_id), f]));
@@ -29,10 +40,22 @@ export class Model {
   }
 
   setHour(hour) {
+    this.toldAt = Date.parse(hour.at);
+    this.#takeHour(hour);
+  }
+
+  #takeHour(hour) {
     this.hour = hour;
-    const since = Date.parse(hour.since);
-    this.#hours = new Map(hour.moods.map((m) => [placeKey(m.store_id, m.camera_id, m.zone_id), { ...m, since }]));
-    this.#queues = new Map(hour.queues.map((q) => [placeKey(q.store_id, q.camera_id, q.zone_id), q]));
+    const since = hour && Date.parse(hour.since);
+    this.#hours = new Map(hour?.moods.map((m) => [placeKey(m.store_id, m.camera_id, m.zone_id), { ...m, since }]));
+    this.#queues = new Map(hour?.queues.map((q) => [placeKey(q.store_id, q.camera_id, q.zone_id), q]));
+  }
+
+  /** For how many seconds the tables have told nothing, though they had and this page was there to hear; 0: none are missed. */
+  get silentS() {
+    if (this.hour || this.toldAt === null) return 0;
+    const now = Date.parse(this.live.at);
+    return now - this.#hearingSince > HOUR_MS ? (now - this.toldAt) / 1000 : 0;
   }
 
   store(storeId) {

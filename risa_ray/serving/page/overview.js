@@ -4,7 +4,7 @@ import { stateOf } from "./attention.js";
 import { badge } from "./card.js";
 import { chart } from "./chart.js";
 import { attr, el, keyed, text } from "./dom.js";
-import { count, longest, queue } from "./format.js";
+import { count, longest, missing, queue } from "./format.js";
 import { grouped, pooled, pooledHour } from "./model.js";
 import { href } from "./route.js";
 import { figure, mood } from "./zones.js";
@@ -78,9 +78,10 @@ function storeRow() {
       cameras.set({ text: `${delivering} of ${store.cameras.length}` });
       const all = pooled(found);
       people.set({ text: found.some(Boolean) ? String(all.people_now) : "–" });
-      if (model.hour && drawnOf !== model.hour) {
+      if (drawnOf !== model.hour) {
         drawnOf = model.hour;
-        hour.update(pooledHour(store.cameras.map((c) => model.lastHour(store_id, c.camera_id))), store.timezone);
+        const hours = store.cameras.map((c) => model.lastHour(store_id, c.camera_id));
+        hour.update(pooledHour(hours), store.timezone, missing(model, store.timezone));
       }
       feeling.set(found.some(Boolean) ? all : undefined, null, model.live.at);
       queued.set(longestQueue(store, model));

@@ -6,6 +6,7 @@ import { clock } from "./format.js";
 
 // Of two events a second every other one asks.
 const EVERY_MS = 900;
+// Without an answer for so long, what is shown is from before somebody looked away. How old one may be that comes is for the server.
 const OLD_MS = 5000;
 
 /**

@@ -3,13 +3,11 @@
 import { cameraCard, largeCard } from "./card.js";
 import { chart } from "./chart.js";
 import { attr, el, keyed, text } from "./dom.js";
-import { clock, unknown } from "./format.js";
+import { missing, unknown } from "./format.js";
 import { pooled, pooledHour } from "./model.js";
 import { longestQueue, longestWait } from "./overview.js";
 import { legend } from "./scene.js";
 import { figure, mood } from "./zones.js";
-
-const LATE_MS = 120000;
 
 /** @returns {{node, update(model, items, filters, store)}} */
 export function storeView() {
@@ -44,12 +42,12 @@ export function storeView() {
       hidden.set(unknown(all));
       longest.set(longestQueue(store, model));
       waited.set(longestWait(store, model));
-      attr(figureOfHour, "hidden", !model.hour);
-      if (model.hour && (drawnOf !== model.hour || drawnFor !== store)) {
+      if (drawnOf !== model.hour || drawnFor !== store) {
         [drawnOf, drawnFor] = [model.hour, store];
-        hour.update(pooledHour(cameras.map((c) => model.lastHour(store_id, c.camera_id))), store.timezone);
+        const hours = cameras.map((c) => model.lastHour(store_id, c.camera_id));
+        hour.update(pooledHour(hours), store.timezone, missing(model, store.timezone));
+        text(note, model.hour ? noteOf(store) : "");
       }
-      if (model.hour) text(note, noteOf(model, store));
       const troubled = new Set(items.filter((i) => i.level !== "info").map((i) => i.camera_id));
       const entries = cameras
         .filter((camera) => named(camera, filters.find) && (!filters.only || troubled.has(camera.camera_id)))
@@ -61,11 +59,9 @@ export function storeView() {
   };
 }
 
-function noteOf(model, store) {
+function noteOf(store) {
   const mean = store.cameras.length > 1 ? "Mean of its cameras by minute, weighted by people followed. " : "";
-  const late = Date.parse(model.live.at) - Date.parse(model.hour.at) > LATE_MS;
-  const asOf = late ? ` As of ${clock(model.hour.at, store.timezone)}: the tables have told nothing since.` : "";
-  return `${mean}A grey mark below is a minute of too few people to be shown. Times of ${store.timezone}.${asOf}`;
+  return `${mean}A grey mark below is a minute of too few people to be shown. Times of ${store.timezone}.`;
 }
 
 function named(camera, words = "") {

@@ -2,7 +2,7 @@
 
 import { chart } from "./chart.js";
 import { attr, css, el, keyed, text } from "./dom.js";
-import { hourSaid, longest, net, queue, unknown, wait } from "./format.js";
+import { hourSaid, longest, missing, net, queue, unknown, wait } from "./format.js";
 import { trend } from "./model.js";
 
 const QUEUES = ["queue", "checkout"];
@@ -108,17 +108,18 @@ function zoneRow() {
       const ids = [store.store_id, camera.camera_id, zone.zone_id];
       const figures = model.figures(...ids);
       const lastHour = model.lastHour(...ids);
+      const lost = missing(model, store.timezone);
       text(name, zone.name || zone.zone_id);
       text(kind, zone.tags.length ? `${zone.kind}: ${zone.tags.join(", ")}` : zone.kind);
       attr(node, "data-zone", zone.zone_id);
       people.set(UNSEEN.includes(zone.kind) ? { text: "not looked at", why: "" } : { text: figures ? String(figures.people_now) : "–" });
       feeling.set(figures, lastHour, model.live.at);
-      if (model.hour) hour.update(lastHour, store.timezone);
+      hour.update(lastHour, store.timezone, lost);
       queued.set(QUEUES.includes(zone.kind) ? queue(figures) : EMPTY);
       const waits = zone.kind === "queue";
       const told = waits ? model.queue(...ids) : null;
       first.set(waits ? longest(figures, zone.target_wait_s) : EMPTY);
-      waited.set(waits ? wait(told, figures?.k ?? 0) : EMPTY);
+      waited.set(waits ? wait(told, figures?.k ?? 0, lost) : EMPTY);
       text(when, told ? hourSaid(told.hour_local, model.hour.at, store.timezone) : "");
       hidden.set(unknown(figures));
     },

@@ -1,7 +1,8 @@
 -- place_minutes: one row per camera (zone_id NULL) and minute as mood_by_minute has it, and one per zone of it that is
 -- looked at. Everybody whose face lay in the zone counts there, however briefly, as in live figures.
 --   tracks, net_sentiment, status  as in mood_by_minute; a zone is also suppressed (mood_suppressed) where the camera's
---                                  people (with a mood) without those of the shown zones would be 1 to k - 1
+--                                  people (with a mood) without those of the shown zones would be 1 to k - 1, or
+--                                  where it lies within a zone that has 1 to k - 1 more
 -- Only of what `open_recent` reads: nothing of it is kept of closed days. docs/metrics.md: live figures, k-floor.
 CREATE VIEW place_minutes AS
 WITH cameras AS (
@@ -30,10 +31,27 @@ WITH cameras AS (
     FROM watched LEFT JOIN visits USING (store_id, camera_id, minute, zone_id)
         LEFT JOIN everybody USING (store_id, camera_id, minute)
     GROUP BY store_id, camera_id, minute, zone_id
+), pairs AS (
+    -- How many of a zone were in another one, too.
+    SELECT v.store_id, v.camera_id, v.minute, v.zone_id, o.zone_id AS other_id, count(*) AS n,
+        count_if(v.valence IS NOT NULL AND o.valence IS NOT NULL) AS moods
+    FROM visits v JOIN visits o USING (store_id, camera_id, minute, session_id, track_id)
+    WHERE v.zone_id <> o.zone_id
+    GROUP BY v.store_id, v.camera_id, v.minute, v.zone_id, o.zone_id
+), sized AS (
+    SELECT *, n = 0 OR n < getvariable('k') OR everybody - n BETWEEN 1 AND getvariable('k') - 1 AS few FROM cells
+), within AS (
+    -- Zones that lie in a larger one, which would tell of those beside them.
+    SELECT DISTINCT z.store_id, z.camera_id, z.minute, z.zone_id
+    FROM sized z JOIN pairs p USING (store_id, camera_id, minute, zone_id, n)
+        JOIN sized o ON z.store_id = o.store_id AND z.camera_id = o.camera_id AND z.minute = o.minute
+            AND p.other_id = o.zone_id
+    WHERE NOT o.few AND o.n - z.n BETWEEN 1 AND getvariable('k') - 1
 ), ranked AS (
-    SELECT *, n = 0 OR n < getvariable('k') OR everybody - n BETWEEN 1 AND getvariable('k') - 1 AS few,
-        row_number() OVER (PARTITION BY store_id, camera_id, minute, few ORDER BY n DESC, zone_id) AS place
-    FROM cells
+    SELECT * REPLACE (few OR hidden AS few),
+        row_number() OVER (PARTITION BY store_id, camera_id, minute, few OR hidden ORDER BY n DESC, zone_id) AS place
+    FROM (SELECT sized.*, w.zone_id IS NOT NULL AS hidden
+        FROM sized LEFT JOIN within w USING (store_id, camera_id, minute, zone_id))
 ), first_seen AS (
     SELECT store_id, camera_id, minute, place, count(*) AS fresh
     FROM (
@@ -48,16 +66,27 @@ WITH cameras AS (
     WINDOW upto AS (PARTITION BY r.store_id, r.camera_id, r.minute, few ORDER BY r.place)
 ), told AS (
     -- From the fullest zone on, as far as those who are left over then are nobody, or k and more.
-    SELECT * EXCLUDE (few, place, rest),
+    SELECT * EXCLUDE (few, hidden, place, rest),
         NOT few AND coalesce(place <= max(place) FILTER (NOT few AND rest NOT BETWEEN 1 AND getvariable('k') - 1)
             OVER (PARTITION BY store_id, camera_id, minute), false) AS told
     FROM left_over
-), felt_ranked AS (
+), felt_sized AS (
     -- The same of those with a mood, in the zones that are left.
     SELECT *, NOT told OR moods = 0 OR moods < getvariable('k')
-            OR everybody_felt - moods BETWEEN 1 AND getvariable('k') - 1 AS few,
-        row_number() OVER (PARTITION BY store_id, camera_id, minute, few ORDER BY moods DESC, zone_id) AS place
+            OR everybody_felt - moods BETWEEN 1 AND getvariable('k') - 1 AS few
     FROM told
+), felt_within AS (
+    SELECT DISTINCT z.store_id, z.camera_id, z.minute, z.zone_id
+    FROM felt_sized z JOIN pairs p USING (store_id, camera_id, minute, zone_id, moods)
+        JOIN felt_sized o ON z.store_id = o.store_id AND z.camera_id = o.camera_id AND z.minute = o.minute
+            AND p.other_id = o.zone_id
+    WHERE NOT o.few AND o.moods - z.moods BETWEEN 1 AND getvariable('k') - 1
+), felt_ranked AS (
+    SELECT * REPLACE (few OR hidden AS few),
+        row_number() OVER (PARTITION BY store_id, camera_id, minute, few OR hidden ORDER BY moods DESC, zone_id)
+            AS place
+    FROM (SELECT felt_sized.*, w.zone_id IS NOT NULL AS hidden
+        FROM felt_sized LEFT JOIN felt_within w USING (store_id, camera_id, minute, zone_id))
 ), felt_first AS (
     SELECT store_id, camera_id, minute, place, count(*) AS fresh
     FROM (
@@ -71,7 +100,7 @@ WITH cameras AS (
         ON NOT few AND r.store_id = f.store_id AND r.camera_id = f.camera_id AND r.minute = f.minute AND r.place = f.place
     WINDOW upto AS (PARTITION BY r.store_id, r.camera_id, r.minute, few ORDER BY r.place)
 ), felt AS (
-    SELECT * EXCLUDE (few, place, rest),
+    SELECT * EXCLUDE (few, hidden, place, rest),
         NOT few AND coalesce(place <= max(place) FILTER (NOT few AND rest NOT BETWEEN 1 AND getvariable('k') - 1)
             OVER (PARTITION BY store_id, camera_id, minute), false) AS felt_told
     FROM felt_left
