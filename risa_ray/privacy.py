@@ -286,8 +286,8 @@ def _access(config: ChainConfig) -> Iterator[str]:
     if shown:
         yield _text(
             f"PICTURES ARE SHOWN of {', '.join(shown)} (`blurred_picture: true`): whoever may open the live page can "
-            "watch them, 480 pixels wide, the faces that are found blurred, masks and staff zones black. A face that is not found (turned away, "
-            "covered) is not blurred, and clothes and gait stay. Nothing of it is stored."
+            "watch them, 480 pixels wide, the faces that are found blurred, masks and staff zones black. A face that "
+            "is not found (turned away, covered) is not blurred, and clothes and gait stay. Nothing of it is stored."
         )
 
 

@@ -1,8 +1,9 @@
 """What to show next on a screen, and which products to put forward beside a shelf: only where the figures tell.
 
 Both rank by what the views `content_response` and `next_products` say, and name a winner only where its interval lies
-clear of 0 (of 1 for a lift) and of every rival's interval. Intervals that do not overlap tell two figures apart however
-these hang together: it asks for more than the test of one difference. docs/metrics.md: content response, next products.
+clear of 0 (of 1 for a lift) and of the interval of every rival that the views show. Intervals that do not overlap tell
+two figures apart however these hang together: it asks for more than the test of one difference. docs/metrics.md:
+content response, next products.
 Both speak of the hour that is meant where enough people came in it, else of more hours: see `evidence`.
 """
 
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 import duckdb
 
-from risa_ray.analytics.evidence import ENOUGH, Evidence, Place, by_hour, place_of, rows_of, words, zones_of
+from risa_ray.analytics.evidence import ENOUGH, Evidence, Place, by_hour, place_of, rows_of, zones_of
 from risa_ray.analytics.named import day, some
 
 Measure = Literal["attention", "valence"]
@@ -27,7 +28,8 @@ CONTENT_CAVEAT = (
 )
 PRODUCTS_CAVEAT = (
     "People who stayed at one shelf and at the other, in any order: an association, and no cause. Shelves side by side "
-    "co-occur by geometry."
+    "co-occur by geometry. Ranked are the pairs with k people or more (the privacy floor): a rarer one may have a "
+    "higher lift."
 )
 
 
@@ -39,6 +41,7 @@ class Content:
         scheduled: whether the screen's schedule has it at the moment; others are shown for comparison.
         verdict: best, worse, no clear winner: as in view content_response; untested: of fewer than k people.
         tracks: people behind `value`: share who looked (attention), or mean apparent valence.
+        compared: people behind `difference`: of this content or of the others in the same hours, whichever are fewer.
         difference: against the other contents; it and the intervals are None where fewer than k people tell it.
     """
 
@@ -49,6 +52,7 @@ class Content:
     value: float | None
     value_low: float | None
     value_high: float | None
+    compared: int | None
     difference: float | None
     difference_low: float | None
     difference_high: float | None
@@ -60,8 +64,8 @@ class NextContent:
 
     Attributes:
         hour_local: when the local hour of `at` began, in the store's time zone.
-        evidence: whose figures tell: the people of that hour on that weekday (hour_of_week); where these are fewer than
-            100 of any scheduled content, of that hour on all days (hour_of_day); where these are, too, of all hours.
+        evidence: whose figures tell: the people of that hour on that weekday (hour_of_week); where `compared` of a
+            scheduled content is below 100, of that hour on all days (hour_of_day); where it still is, of all hours.
     """
 
     store_id: str
@@ -109,7 +113,9 @@ class NextProducts:
     """Which products to put forward beside a shelf, best first; `next_zone_id` is None without a clear winner.
 
     Attributes:
-        evidence: as in `NextContent`: enough are 100 people at the shelf, of whom k stayed at another one, too.
+        evidence: as in `NextContent`: enough are 100 people at the shelf. Hours in which no other shelf has k
+            people in common are passed over, however many came: the view then does not say how many.
+        products: those of pairs with k people or more; the winner is the best of these.
     """
 
     store_id: str
@@ -159,9 +165,10 @@ def next_content(
         rows = {row["content_id"]: row for row in rows_of(connection, "content_response", place, since)}
         return [_content(name, name in scheduled, rows.get(name), measure) for name in scheduled | set(rows)]
 
-    evidence, contents = by_hour(connection, place, tell, _enough_saw)
+    evidence, contents, whose = by_hour(connection, place, tell, _too_few_saw)
     contents.sort(key=lambda c: (-(c.difference_low if c.difference_low is not None else -9), c.content_id))
-    winner, reason = _choose_content([content for content in contents if content.scheduled], measure)
+    candidates = [content for content in contents if content.scheduled]
+    winner, reason = _choose_content(candidates, measure)
     return NextContent(
         store_id=store,
         camera_id=place.camera_id,
@@ -171,7 +178,7 @@ def next_content(
         measure=measure,
         evidence=evidence,
         content_id=winner,
-        reason=f"{reason}; {words(evidence, place)}",
+        reason=f"{reason}; {whose}" if len(candidates) > 1 else reason,
         contents=contents,
         caveat=CONTENT_CAVEAT,
     )
@@ -200,7 +207,7 @@ def next_products(
     def tell() -> list[dict[str, Any]]:
         return [row for row in rows_of(connection, "next_products", place, since) if row["next_zone_id"] in there]
 
-    evidence, pairs = by_hour(connection, place, tell, _enough_stayed)
+    evidence, pairs, whose = by_hour(connection, place, tell, _too_few_stayed)
     pairs.sort(key=lambda row: (-row["lift_low"], row["next_zone_id"]))
     engaged = _engaged(connection, place, since)
     products = [_product(row, engaged.get(row["next_zone_id"], {})) for row in pairs]
@@ -213,25 +220,26 @@ def next_products(
         hour_local=place.hour_local,
         evidence=evidence,
         next_zone_id=winner,
-        reason=f"{reason}; {words(evidence, place)}",
+        reason=f"{reason}; {whose}" if products else reason,
         products=products,
         caveat=PRODUCTS_CAVEAT,
     )
 
 
-def _enough_saw(contents: Sequence[Content]) -> bool:
-    """Whether of each scheduled content enough people can be compared with those of the others."""
-    scheduled = [content for content in contents if content.scheduled]
-    told = [c.difference is not None and (c.tracks or 0) >= ENOUGH for c in scheduled]
-    return bool(told) and all(told)
+def _too_few_saw(contents: Sequence[Content]) -> str:
+    """Of a scheduled content, with people of the others: why the figures are not enough, or nothing."""
+    compared = [content.compared or 0 for content in contents if content.scheduled]
+    return "" if min(compared, default=0) >= ENOUGH else "too few can be compared"
 
 
-def _enough_stayed(pairs: Sequence[dict[str, Any]]) -> bool:
-    """Whether enough people stayed at the shelf.
+def _too_few_stayed(pairs: Sequence[dict[str, Any]]) -> str:
+    """At the shelf: why the figures are not enough, or nothing.
 
-    Those of each pair are not asked for: how many stay at both is the result itself.
+    Only pairs tell how many stayed there. More than k of a pair are not asked for: how many stay at both is the result.
     """
-    return bool(pairs) and pairs[0]["zone_tracks"] >= ENOUGH
+    if not pairs:
+        return "no other shelf has enough people in common"
+    return "" if pairs[0]["zone_tracks"] >= ENOUGH else "too few did"
 
 
 def _choose_content(candidates: Sequence[Content], measure: str) -> tuple[str | None, str]:
@@ -240,7 +248,8 @@ def _choose_content(candidates: Sequence[Content], measure: str) -> tuple[str | 
         return None, f"{NO_WINNER}: the schedule has {only}, and nothing to compare"
     untested = [c.content_id for c in candidates if c.verdict == "untested"]
     if untested:
-        return None, f"{NO_WINNER}: too few people have seen {some(untested)} to compare; only showing it tells"
+        few = f"too few people have seen {some(untested)} in the same hours as others to compare"
+        return None, f"{NO_WINNER}: {few}; show them in turns"
     best = [c for c in candidates if c.verdict == "best"]
     if not best:
         return None, f"{NO_WINNER}: no content's difference in {measure} lies clear of 0; show them in turns"
@@ -258,7 +267,7 @@ def _choose_content(candidates: Sequence[Content], measure: str) -> tuple[str | 
 
 def _choose_product(products: Sequence[Product]) -> tuple[str | None, str]:
     if not products:
-        return None, f"{NO_WINNER}: no pair of shelves has enough people in common"
+        return None, f"{NO_WINNER}: no other shelf has enough people in common"
     first, *others = products
     if first.lift_low <= 1:
         return None, f"{NO_WINNER}: no lift lies clear of 1, people stay at them as if by chance"
@@ -282,6 +291,7 @@ def _content(name: str, scheduled: bool, row: dict[str, Any] | None, measure: Me
         value=row.get(measure),
         value_low=row.get(f"{measure}_low"),
         value_high=row.get(f"{measure}_high"),
+        compared=row.get(f"{measure}_compared"),
         difference=difference,
         difference_low=row.get(f"{measure}_difference_low"),
         difference_high=row.get(f"{measure}_difference_high"),

@@ -16,9 +16,9 @@ from risa_ray.errors import InputError
 Evidence = Literal["hour_of_week", "hour_of_day", "all_hours"]
 
 ENOUGH = 100
-"""People that an hour needs to be told on its own: of each scheduled content, or at the shelf.
+"""People that an hour needs to be told on its own: on either side of each scheduled content's comparison; at the shelf.
 
-With so many on either side, a difference of 0.2 between two shares about one half is found four times of five.
+With so many, a difference of 0.2 between two shares about one half is found four times of five.
 """
 
 _T = TypeVar("_T")
@@ -41,35 +41,32 @@ class Place:
 
 
 def by_hour(
-    connection: duckdb.DuckDBPyConnection, place: Place, tell: Callable[[], _T], enough: Callable[[_T], bool]
-) -> tuple[Evidence, _T]:
+    connection: duckdb.DuckDBPyConnection, place: Place, tell: Callable[[], _T], lacks: Callable[[_T], str]
+) -> tuple[Evidence, _T, str]:
     """What is told of the hour of the week, else of the hour of the day on all days, else of all hours.
 
     Args:
         connection: of `open_dataset`.
         place: its local hour is meant.
         tell: asks the views, which speak of the people of the hours in question.
-        enough: whether there are enough people in it. It must not look at what comes out: that would be choosing the
-            evidence by its result. Of fewer people there cannot be enough where there are not of more.
+        lacks: why that is not enough ("too few came"), or nothing. It must not look at differences or intervals: that
+            would be choosing the evidence by its result. Of fewer people there cannot be enough where there are not of
+            more.
+
+    Returns:
+        Whose figures tell, what they tell, and the first as the end of a sentence.
     """
+    hour = f"{place.hour_local:%H:%M} to {place.hour_local.replace(tzinfo=None) + timedelta(hours=1):%H:%M}"
+    day_of_week = _WEEKDAYS[place.local.weekday()]
     with hours(connection, place.local.hour, None):
         every_day = tell()
-    if not enough(every_day):
-        return "all_hours", tell()
+    if lack := lacks(every_day):
+        return "all_hours", tell(), f"told by who came at any hour, as {lack} from {hour}"
     with hours(connection, place.local.hour, place.local.isoweekday()):
         weekday = tell()
-    return ("hour_of_week", weekday) if enough(weekday) else ("hour_of_day", every_day)
-
-
-def words(evidence: Evidence, place: Place) -> str:
-    """Whose figures these are, as the end of a sentence."""
-    hour = f"{place.hour_local:%H:%M} to {place.hour_local.replace(tzinfo=None) + timedelta(hours=1):%H:%M}"
-    weekday = _WEEKDAYS[place.local.weekday()]
-    if evidence == "hour_of_week":
-        return f"told by who came on {weekday} from {hour}"
-    if evidence == "hour_of_day":
-        return f"told by who came from {hour} on any day, as too few did on {weekday}"
-    return f"told by who came at any hour, as too few did from {hour}"
+    if lack := lacks(weekday):
+        return "hour_of_day", every_day, f"told by who came from {hour} on any day, as {lack} on {day_of_week}"
+    return "hour_of_week", weekday, f"told by who came on {day_of_week} from {hour}"
 
 
 def rows_of(connection: duckdb.DuckDBPyConnection, view: str, place: Place, since: str | None) -> list[dict[str, Any]]:

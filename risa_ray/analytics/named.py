@@ -163,11 +163,14 @@ def hours(connection: duckdb.DuckDBPyConnection, hour: int | None, weekday: int 
         connection: of `open_dataset`; its variables `hour` and `weekday` are unset afterwards.
         hour: local, 0 to 23; None: all.
         weekday: local, 1 for Monday to 7; None: all.
+
+    Raises:
+        duckdb.InterruptException: a variable may be left set; use the connection no more.
     """
-    for name, value in (("hour", hour), ("weekday", weekday)):
-        if value is not None:
-            connection.execute(f"SET VARIABLE {name} = {value:d}")
     try:
+        for name, value in (("hour", hour), ("weekday", weekday)):
+            if value is not None:
+                connection.execute(f"SET VARIABLE {name} = {value:d}")
         yield
     finally:
         connection.execute("RESET VARIABLE hour; RESET VARIABLE weekday")
@@ -175,12 +178,16 @@ def hours(connection: duckdb.DuckDBPyConnection, hour: int | None, weekday: int 
 
 @contextmanager
 def period(connection: duckdb.DuckDBPyConnection, first: date | None, last: date | None) -> Iterator[None]:
-    """Have the views without dates of their own speak of these local days, both included."""
-    if first is not None:
-        connection.execute(f"SET VARIABLE since = DATE '{first.isoformat()}'")
-    if last is not None:
-        connection.execute(f"SET VARIABLE until = DATE '{last.isoformat()}' + 1")
+    """Have the views without dates of their own speak of these local days, both included.
+
+    Raises:
+        duckdb.InterruptException: as `hours`.
+    """
     try:
+        if first is not None:
+            connection.execute(f"SET VARIABLE since = DATE '{first.isoformat()}'")
+        if last is not None:
+            connection.execute(f"SET VARIABLE until = DATE '{last.isoformat()}' + 1")
         yield
     finally:
         connection.execute("RESET VARIABLE since; RESET VARIABLE until")

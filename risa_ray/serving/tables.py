@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
@@ -204,8 +205,10 @@ class _Reader:
 
     def interrupt(self) -> None:
         """Have the question that is under way fail; from any thread."""
-        if (asked := self._asked) is not None:
-            asked.interrupt()
+        # It may be closed just now.
+        with suppress(duckdb.ConnectionException):
+            if (asked := self._asked) is not None:
+                asked.interrupt()
 
     def close(self) -> Future[None]:
         """Close every connection, after the question that is under way."""
@@ -216,11 +219,16 @@ class _Reader:
     def _answer(self, work: Callable[[Snapshot], _T], scope: Scope) -> _T:
         snapshot = self._snapshot(scope)
         self._asked = snapshot.connection
+        keep = scope.recent is None
         try:
             return work(snapshot)
+        except duckdb.InterruptException:
+            # Setting the connection's variables back may have been interrupted, too.
+            keep = False
+            raise
         finally:
             self._asked = None
-            if scope.recent is not None:
+            if not keep:
                 self._forget(scope)
 
     def _snapshot(self, scope: Scope) -> Snapshot:

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from risa_ray.analytics.dataset import FIGURES, open_dataset
-from risa_ray.analytics.named import NAMES, Question, ask, catalogue, check
+from risa_ray.analytics.named import NAMES, Question, ask, catalogue, check, hours, period
 from risa_ray.analytics.simulate import simulate
 from risa_ray.errors import InputError
 
@@ -94,6 +94,16 @@ def test_a_period_holds_for_its_question_alone(connection: duckdb.DuckDBPyConnec
     assert rows(connection, "SELECT getvariable('since') AS since, getvariable('until') AS until") == [
         {"since": None, "until": None}
     ]
+
+
+def test_what_fails_to_be_set_leaves_nothing_set(connection: duckdb.DuckDBPyConnection) -> None:
+    wrong: Any = "monday"
+    with pytest.raises(ValueError, match="format code"), hours(connection, 3, wrong):
+        pytest.fail("not reached")
+    with pytest.raises(AttributeError), period(connection, date(2026, 3, 3), wrong):
+        pytest.fail("not reached")
+    unset = rows(connection, "SELECT getvariable('hour') AS hour, getvariable('since') AS since")
+    assert unset == [{"hour": None, "since": None}]
 
 
 def test_order_columns_and_limit(connection: duckdb.DuckDBPyConnection) -> None:

@@ -167,13 +167,31 @@ def test_a_question_that_takes_too_long_ends_and_its_reader_is_free_again(data: 
     run(ask, data, readers=1, seconds=1, fresh_s=1000)
 
 
-async def patiently(tables: Tables, work: Callable[[Snapshot], Any]) -> Any:
-    while True:
+def test_what_an_interrupted_question_set_is_unset(data: Path) -> None:
+    """Unsetting it can be interrupted too: the next question finds another connection."""
+
+    def half(tables: Snapshot) -> None:
+        tables.connection.execute("SET VARIABLE hour = 3")
+        tables.connection.execute(ENDLESS)
+
+    async def ask(tables: Tables) -> None:
+        assert await patiently(tables, value("SELECT 1")) == 1
+        assert (await problem(tables.ask(half)))[0] == 504
+        assert await patiently(tables, value("SELECT getvariable('hour')")) is None
+        assert await patiently(tables, value("SELECT getvariable('k')")) == 10
+
+    run(ask, data, readers=1, seconds=1, fresh_s=1000)
+
+
+async def patiently(tables: Tables, work: Callable[[Snapshot], Any], tries: int = 60) -> Any:
+    """The answer, however busy the machine is: each try waits for a second, and the last one must do."""
+    for _ in range(tries - 1):
         try:
             return await tables.ask(work)
         except HTTPException as error:
             if error.status_code not in (503, 504):
                 raise
+    return await tables.ask(work)
 
 
 def test_the_event_loop_and_the_other_reader_go_on_meanwhile(data: Path) -> None:

@@ -5,6 +5,8 @@
 --   with_mood, valence  mean over tracks of valence while it ran; valence_low, valence_high: its 95 % interval
 --   attention_difference, valence_difference  against the screen's other contents in the same local hours of the week,
 --                  each with its 95 % interval (_low, _high); matched_tracks: those of this content in such hours
+--   attention_compared, valence_compared  people behind that difference: of this content or of the others in such hours,
+--                  whichever are fewer
 --   attention_verdict, valence_verdict  best (the interval lies above 0), worse (below), no clear winner
 --   status         ok, suppressed (fewer than k people)
 -- Over the period of the variables `since` and `until`, as in journey; and only of people who first met the content in
@@ -42,11 +44,11 @@ WITH dated AS (
     SELECT store_id, camera_id, zone_id, content_id, sum(n)::BIGINT AS n, sum(an)::BIGINT AS y, sum(al)::BIGINT AS l,
         sum(vn)::BIGINT AS moods, sum(vs) / sum(vn) AS mean,
         sqrt(greatest(sum(vq) - sum(vs) ** 2 / sum(vn), 0) / (sum(vn) - 1)) AS sd,
-        sum(an) FILTER (a)::BIGINT AS a_matched, least(a_matched, sum(oan) FILTER (a)) AS a_people,
+        sum(an) FILTER (a)::BIGINT AS a_matched, least(a_matched, sum(oan) FILTER (a))::BIGINT AS a_people,
         sum(aw * (al / an - oal / oan)) / sum(aw) AS a_mean,
         -- A share's variance is that of both sides together: a few people who agree would seem to have none.
         sqrt(sum(aw * aw * pooled * (1 - pooled) * (1 / (an - 1) + 1 / (oan - 1)))) / sum(aw) AS a_se,
-        least(sum(vn) FILTER (v), sum(ovn) FILTER (v)) AS v_people,
+        least(sum(vn) FILTER (v), sum(ovn) FILTER (v))::BIGINT AS v_people,
         sum(vw * (vs / vn - ovs / ovn)) / sum(vw) AS v_mean,
         sqrt(sum(vw * vw * (vv / vn + ovv / ovn))) / sum(vw) AS v_se,
         sum(vn + ovn - 2) FILTER (v) AS freedom,
@@ -69,11 +71,13 @@ SELECT store_id, camera_id, zone_id, content_id,
     if(moods >= k, mean - mean_half(sd, moods), NULL) AS valence_low,
     if(moods >= k, mean + mean_half(sd, moods), NULL) AS valence_high,
     if(a_shown, a_matched, NULL) AS matched_tracks,
+    if(a_shown, a_people, NULL) AS attention_compared,
     if(a_shown, a_mean, NULL) AS attention_difference,
     if(a_shown, a_low, NULL) AS attention_difference_low,
     if(a_shown, a_high, NULL) AS attention_difference_high,
     CASE WHEN a_shown AND a_low > 0 THEN 'best' WHEN a_shown AND a_high < 0 THEN 'worse' ELSE 'no clear winner' END
         AS attention_verdict,
+    if(v_shown, v_people, NULL) AS valence_compared,
     if(v_shown, v_mean, NULL) AS valence_difference,
     if(v_shown, v_low, NULL) AS valence_difference_low,
     if(v_shown, v_high, NULL) AS valence_difference_high,
