@@ -58,6 +58,7 @@ def build_app(settings: Settings, models: Any = None) -> App:
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        generate_unique_id_function=lambda route: route.name,  # what clients made from the document call them
         redirect_slashes=False,  # behind a proxy that does TLS it would send clients away from it
         responses=problems.responses(*REFUSALS),
         # The gate has seen to it; this is for the document, and for clients made from it.

@@ -25,7 +25,7 @@ CameraId = Annotated[str, Path(max_length=64)]
 @router.get(
     "/{camera_id}/picture",
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": {}}}},
+    responses={200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}},
 )
 async def picture(request: Request, camera_id: CameraId, store: StoreId = None) -> Response:
     """A JPEG, at most 480 pixels wide, in which the faces that are found are blurred; X-Captured-At says of when.
